@@ -1,0 +1,81 @@
+//! The machine as the engine's decisions see it. Trust label: PROVED (the trait); its implementations are TRUSTED
+//! (`engine/arch`) and TOOL (`engine/host`).
+//!
+//! Every method is a single access, or a named bulk primitive with a contract of its own. Implementations are
+//! `Copy` handles (a zero-sized type at EL2), so that handing one on costs no instruction. Accesses to shared state
+//! are volatile or atomic; callers of the `set_` methods hold the ownership lock.
+
+use crate::addr::{Block, Frame, Ipa, VmId};
+use crate::owner::{FrameRecord, Kind};
+use crate::vm::Field;
+
+/// The machine below the engine.
+pub trait Hardware: Copy {
+    /// Physical address of frame 0: the lowest RAM address rounded down to 1 GiB. Constant.
+    fn ram_base(self) -> u64;
+    /// Number of frame indices, a multiple of 512, at most 2^28. Constant.
+    fn frames(self) -> u64;
+    /// Number of CPUs. Constant.
+    fn cpus(self) -> u64;
+    /// Index of the CPU that executes this.
+    fn cpu(self) -> u64;
+
+    /// Kind of a block: ENGINE, HOST or SPLIT. `block` is below `frames() / 512`.
+    fn block_kind(self, block: Block) -> Kind;
+    /// Changes the kind of a block.
+    fn set_block_kind(self, block: Block, kind: Kind);
+    /// Record of a frame of a SPLIT block.
+    fn frame_record(self, frame: Frame) -> FrameRecord;
+    /// Changes the record of a frame of a SPLIT block.
+    fn set_frame_record(self, frame: Frame, record: FrameRecord);
+    /// Compare-and-swap (acquire and release) of a frame record; true if it was `old`.
+    fn exchange_frame_record(self, frame: Frame, old: FrameRecord, new: FrameRecord) -> bool;
+    /// Writes HOST to the records of all 512 frames of a block that is not split yet.
+    fn fill_frame_records(self, block: Block);
+
+    /// Level 2 descriptor of the host's stage 2 for a block.
+    fn host_entry(self, block: Block) -> u64;
+    /// Changes the level 2 descriptor of the host's stage 2 for a block.
+    fn set_host_entry(self, block: Block, descriptor: u64);
+    /// Fills `table` with the 512 level 3 descriptors that identity-map `block` as RAM for the host.
+    fn fill_host_table(self, table: Frame, block: Block);
+
+    /// Word `index` (below 512) of the translation table in `table`.
+    fn table_entry(self, table: Frame, index: u64) -> u64;
+    /// Changes a word of a translation table (one volatile 64-bit store).
+    fn set_table_entry(self, table: Frame, index: u64, descriptor: u64);
+    /// Whether all 512 entries of a translation table are invalid. Reads all, stops nowhere early.
+    fn table_is_empty(self, table: Frame) -> bool;
+
+    /// Zeroes a frame, cleans and invalidates it to the point of coherency.
+    fn zero_frame(self, frame: Frame);
+    /// Cleans and invalidates a frame to the point of coherency without changing it.
+    fn clean_frame(self, frame: Frame);
+    /// `IC IALLUIS`; `DSB ISH`; `ISB`: no stale instruction of a frame that changes hands survives.
+    fn invalidate_instructions(self);
+
+    /// Makes earlier table writes visible to the walkers (`DSB ISHST`).
+    fn publish(self);
+    /// After a leaf or table entry of `vm` for `ipa` was cleared: `DSB ISHST`, `TLBI IPAS2E1IS`, `DSB ISH`,
+    /// `TLBI VMALLE1IS`, `DSB ISH`, `ISB`, with the VMID of `vm` current.
+    fn invalidate_vm_page(self, vm: VmId, ipa: Ipa);
+    /// Everything cached for the VMID of `vm`, at both stages, on all CPUs.
+    fn invalidate_vm(self, vm: VmId);
+    /// After a host leaf or block entry for the frame was cleared: as `invalidate_vm_page`, with VMID 0.
+    fn invalidate_host_page(self, frame: Frame);
+
+    /// A word of the record of `vm`, which is below `abi::VM_SLOTS`.
+    fn vm_word(self, vm: VmId, field: Field) -> u64;
+    /// Changes a word of the record of `vm`.
+    fn set_vm_word(self, vm: VmId, field: Field, value: u64);
+
+    /// launch measurement of `vm` = SHA-256(launch measurement || header || the frame's 4096 bytes).
+    fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame);
+    /// Digest words `field..field+4` of `vm` = SHA-256(those words || data); words are little-endian bytes.
+    fn measure_words(self, vm: VmId, field: Field, data: [u64; 4]);
+
+    /// Tries to take the ownership lock.
+    fn try_lock(self) -> bool;
+    /// Gives the ownership lock back.
+    fn unlock(self);
+}
