@@ -1,0 +1,61 @@
+//! Generated from tooling/bulkhead/image/memory_map.py by `python -m bulkhead.image.memory_map`; do not edit.
+//!
+//! The device pages of the `virt` platform and who reaches them. Trust label: TRUSTED.
+//!
+//! Withheld from everybody, and why:
+//! - FLASH 0x0..0x8000000: firmware code and variables outlive a boot.
+//! - GIC_ITS 0x8080000..0x80a0000: its commands and tables write to any RAM.
+//! - RTC 0x9010000..0x9011000: not needed.
+//! - FW_CFG 0x9020000..0x9021000: its DMA register writes to any RAM.
+//! - GPIO 0x9030000..0x9031000: power button; not needed.
+//! - SMMU_REST 0x9051000..0x9070000: the SMMU's other pages: queues are not in use.
+//! - VIRTIO_MMIO 0xa000000..0xa004000: these transports are bus masters outside the SMMU.
+//! - PLATFORM_BUS 0xc000000..0xe000000: whatever is plugged there is a bus master.
+//! - PCIE_MMIO 0x10000000..0x3eff0000: no device is assigned.
+//! - PCIE_PIO 0x3eff0000..0x3f000000: no device is assigned.
+//! - PCIE_ECAM 0x3f000000..0x40000000: configuration space enables bus masters.
+//! - PCIE_ECAM_HIGH 0x4010000000..0x4020000000: configuration space enables bus masters.
+//! - PCIE_MMIO_HIGH 0x8000000000..0x10000000000: no device is assigned.
+
+/// A range of device pages.
+pub struct Device {
+    /// First physical address.
+    pub base: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes from one CPU's instance to the next; 0: there is one instance.
+    pub stride: u64,
+}
+
+/// GICD: the host routes and enables its own interrupts; holds no addresses.
+pub const GICD: Device =
+    Device { base: 0x800_0000, size: 0x1_0000, stride: 0x0 };
+
+/// GICR_RD: PROPBASER and PENDBASER name tables in RAM.
+pub const GICR_RD: Device =
+    Device { base: 0x80a_0000, size: 0x1_0000, stride: 0x2_0000 };
+
+/// GICR_SGI: SGI and PPI enables of one CPU.
+pub const GICR_SGI: Device =
+    Device { base: 0x80b_0000, size: 0x1000, stride: 0x2_0000 };
+
+/// UART0: panic dump and boot messages.
+pub const UART0: Device =
+    Device { base: 0x900_0000, size: 0x1000, stride: 0x0 };
+
+/// UART1: management channel (PL011, no DMA).
+pub const UART1: Device =
+    Device { base: 0x904_0000, size: 0x1000, stride: 0x0 };
+
+/// SMMU: decides which RAM each bus master reaches; page 0 only.
+pub const SMMU: Device =
+    Device { base: 0x905_0000, size: 0x1000, stride: 0x0 };
+
+/// What the engine reaches.
+pub const ENGINE_DEVICES: [Device; 5] = [GICD, GICR_RD, GICR_SGI, UART0, SMMU];
+
+/// What the host reaches.
+pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];
+
+/// Interrupt id of UART1, the management channel.
+pub const UART1_INTID: u64 = 40;
