@@ -62,7 +62,7 @@ PERCPU_STRIDE = 0x1_0000
 PERCPU_AREAS = (
     Area("EMERGENCY_STACK", 0x1000, 0x2000, "stack of the panic dump"),
     Area("STACK", 0x7000, 0x8000, "stack; it ends where the host context begins"),
-    Area("HOST_CONTEXT", 0xF000, 0x1000, "the host's registers; TPIDR_EL2 points here"),
+    Area("CONTEXT", 0xF000, 0x1000, "the host's registers; TPIDR_EL2 points here"),
 )
 
 
@@ -161,14 +161,14 @@ def _layout() -> Iterator[str]:
     yield ""
     for w in WINDOWS:
         yield f"/// {w.doc[0].upper()}{w.doc[1:]}."
-        yield f"pub const {w.name}_WINDOW: u64 = {hexadecimal(w.base)};"
-        yield f"/// Bytes of the {w.name} window."
-        yield f"pub const {w.name}_WINDOW_SIZE: u64 = {hexadecimal(w.size)};"
-    yield "/// Bytes from one CPU's area in the PERCPU window to the next."
+        yield f"pub const {w.name}: u64 = {hexadecimal(w.base)};"
+    yield "/// Bytes of the image window: the most that the engine image may take."
+    yield f"pub const IMAGE_SIZE: u64 = {hexadecimal(window('IMAGE').size)};"
+    yield "/// Bytes from one CPU's area to the next."
     yield f"pub const PERCPU_STRIDE: u64 = {hexadecimal(PERCPU_STRIDE)};"
     for a in PERCPU_AREAS:
         yield f"/// Offset in a CPU's area: {a.doc}."
-        yield f"pub const {a.name}_OFFSET: u64 = {hexadecimal(a.offset)};"
+        yield f"pub const PERCPU_{a.name}: u64 = {hexadecimal(a.offset)};"
         yield f"/// Bytes: {a.doc}."
         yield f"pub const {a.name}_SIZE: u64 = {hexadecimal(a.size)};"
     yield "/// Most CPUs."
@@ -178,11 +178,12 @@ def _layout() -> Iterator[str]:
     yield "/// Most frames between the lowest and the highest RAM address."
     yield f"pub const FRAMES_MAX: u64 = {hexadecimal(FRAMES_MAX)};"
     for d in VIRT:
-        if d.use in (Use.ENGINE, Use.BOTH):
-            each = ", of CPU 0" if d.stride else ""
-            yield f"/// Virtual address of {d.name}{each}."
-            yield f"pub const {d.name}: u64 = {hexadecimal(window('DEVICE').base + d.base)};"
-    yield "/// Bytes from one CPU's redistributor to the next."
+        if d.use in (Use.ENGINE, Use.BOTH) and d.name != "GICR_SGI":
+            name = d.name.removesuffix("_RD")
+            each = "redistributors, `GICR_STRIDE` apart, in the order of the CPU indices" if d.stride else name
+            yield f"/// Virtual address of {each}."
+            yield f"pub const {name}: u64 = {hexadecimal(window('DEVICE').base + d.base)};"
+    yield "/// Distance of two redistributors: RD_base and SGI_base frame (IHI 0069 section 12.10)."
     yield f"pub const GICR_STRIDE: u64 = {hexadecimal(device('GICR_RD').stride)};"
 
 
