@@ -136,7 +136,7 @@ def load(path: Path = TABLE) -> Abi:
 
 
 def _rust(abi: Abi) -> Iterator[str]:
-    yield f"// {NOTICE}\n"
+    yield f"// {NOTICE}\n\nuse crate::Call;\n"
     yield "/// Version of this interface; incompatible changes increase it."
     yield f"pub const VERSION: u64 = {abi.version};"
     yield "/// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it."

@@ -1,5 +1,7 @@
 // Generated from engine/abi/abi.toml by `python -m bulkhead.abi`; do not edit.
 
+use crate::Call;
+
 /// Version of this interface; incompatible changes increase it.
 pub const VERSION: u64 = 1;
 /// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it.

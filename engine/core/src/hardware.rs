@@ -7,7 +7,7 @@
 
 use crate::addr::{Block, Frame, Ipa, VmId};
 use crate::owner::{FrameRecord, Kind};
-use crate::vm::Field;
+use crate::vm::{Field, State};
 
 /// The machine below the engine.
 pub trait Hardware: Copy {
@@ -68,6 +68,15 @@ pub trait Hardware: Copy {
     fn vm_word(self, vm: VmId, field: Field) -> u64;
     /// Changes a word of the record of `vm`.
     fn set_vm_word(self, vm: VmId, field: Field, value: u64);
+    /// Zeroes all 64 words of the record of `vm`, STATE last.
+    fn clear_vm(self, vm: VmId);
+    /// Compare-and-swap of the STATE word of `vm`; true if it was `old`.
+    fn exchange_vm_state(self, vm: VmId, old: State, new: State) -> bool;
+
+    /// Changes word `word` (below 512) of the vCPU context in `frame`, which this CPU has claimed.
+    fn set_context_word(self, frame: Frame, word: u64, value: u64);
+    /// The system counter, `CNTPCT_EL0`.
+    fn counter(self) -> u64;
 
     /// launch measurement of `vm` = SHA-256(launch measurement || header || the frame's 4096 bytes).
     fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame);
@@ -78,4 +87,16 @@ pub trait Hardware: Copy {
     fn try_lock(self) -> bool;
     /// Gives the ownership lock back.
     fn unlock(self);
+}
+
+/// What the engine offers beside ownership; the parts of a call's answer that are not decisions.
+pub trait Platform: Hardware {
+    /// `log_read`: next offset, count of valid bytes, eight words of text.
+    fn log_read(self, offset: u64) -> [u64; 10];
+    /// `stats`: the counter, or None if there is no such kind or index.
+    fn statistic(self, kind: u64, index: u64) -> Option<u64>;
+    /// A PSCI call of the host for its own CPUs (Arm DEN 0022): x0 of the answer; None for an unknown function.
+    fn host_psci(self, function: u64, arguments: [u64; 3]) -> Option<u64>;
+    /// Unloads the vCPU that is loaded on this CPU, if any.
+    fn put_vcpu(self);
 }

@@ -1,0 +1,151 @@
+//! From registers to a handler and back. Trust label: PROVED.
+
+use bulkhead_abi::{CALLS, CPUS_MAX, Call, UID, VERSION, VM_SLOTS, id, standard, status};
+
+use super::activate::activate;
+use super::host_split::host_split;
+use super::map::map;
+use super::reclaim::reclaim;
+use super::table_donate::table_donate;
+use super::table_reclaim::table_reclaim;
+use super::vcpu_create::vcpu_create;
+use super::vcpu_set_entry::vcpu_set_entry;
+use super::vm_create::{RANGE_WORDS, vm_create};
+use super::vm_destroy::vm_destroy;
+use super::vm_kill::vm_kill;
+use crate::addr::VmId;
+use crate::hardware::Platform;
+use crate::vm::Field;
+use crate::{Hardware, Outcome};
+
+/// x0 to x17 of a call, changed into those of its answer.
+pub type Registers = [u64; 18];
+
+/// Executes a call of the host, other than `vcpu_run`, which the world switch takes before it comes here.
+pub fn host_call<P: Platform>(hw: P, regs: &mut Registers) {
+    let function = regs[0];
+    match Call::by_id(function) {
+        Some(call) if call.by_host && !call.reserved => {
+            if call.changes_ownership {
+                change_ownership(hw, function, regs);
+            } else {
+                answer(hw, function, regs);
+            }
+        }
+        Some(_) => regs[0] = status::NOT_SUPPORTED,
+        None => standard_call(hw, function, regs),
+    }
+}
+
+fn change_ownership<H: Hardware>(hw: H, function: u64, regs: &mut Registers) {
+    if !hw.try_lock() {
+        return put(regs, Outcome::BUSY);
+    }
+    let vm = regs[1];
+    let outcome = ownership_call(hw, function, regs);
+    put(regs, outcome);
+    if function == id::ACTIVATE && outcome.status == status::SUCCESS {
+        put_digest(hw, regs, VmId(vm), Field::measurement(0));
+    }
+    hw.unlock();
+}
+
+fn ownership_call<H: Hardware>(hw: H, function: u64, regs: &Registers) -> Outcome {
+    let [_, a1, a2, a3, a4, a5, ..] = *regs;
+    match function {
+        id::HOST_SPLIT => host_split(hw, a1, a2),
+        id::VM_CREATE => {
+            let mut ranges = [0; RANGE_WORDS];
+            ranges.copy_from_slice(&regs[5..5 + RANGE_WORDS]);
+            vm_create(hw, a1, a2, a3, a4, &ranges)
+        }
+        id::VM_KILL => vm_kill(hw, a1),
+        id::VM_DESTROY => vm_destroy(hw, a1),
+        id::TABLE_DONATE => table_donate(hw, a1, a2, a3, a4),
+        id::TABLE_RECLAIM => table_reclaim(hw, a1),
+        id::MAP => map(hw, a1, a2, a3, a4, a5),
+        id::RECLAIM => reclaim(hw, a1),
+        id::VCPU_CREATE => vcpu_create(hw, a1, a2, a3),
+        id::VCPU_SET_ENTRY => vcpu_set_entry(hw, a1, a2, a3),
+        id::ACTIVATE => activate(hw, a1),
+        _ => Outcome::NOT_SUPPORTED,
+    }
+}
+
+fn answer<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
+    match function {
+        id::VERSION => put_results(regs, &[VERSION, VM_SLOTS as u64, hw.cpus()]),
+        id::FEATURES => put_results(regs, &[0]),
+        id::LOG_READ => put_results(regs, &hw.log_read(regs[1])),
+        id::STATS => statistic(hw, regs),
+        id::VCPU_PUT => {
+            hw.put_vcpu();
+            regs[0] = status::SUCCESS;
+        }
+        _ => regs[0] = status::NOT_SUPPORTED,
+    }
+}
+
+fn statistic<P: Platform>(hw: P, regs: &mut Registers) {
+    // The kind is checked first: an index means nothing without it.
+    if regs[1] > 2 {
+        return put(regs, Outcome::invalid(1));
+    }
+    match hw.statistic(regs[1], regs[2]) {
+        Some(value) => put_results(regs, &[value]),
+        None => put(regs, Outcome::invalid(2)),
+    }
+}
+
+/// SMCCC discovery (Arm DEN 0028, 7.2 to 7.4 and 6.2) and PSCI.
+fn standard_call<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
+    match function {
+        standard::SMCCC_VERSION => regs[0] = SMCCC_VERSION_1_2,
+        standard::SMCCC_ARCH_FEATURES => {
+            let known = regs[1] == standard::SMCCC_VERSION || regs[1] == standard::SMCCC_ARCH_FEATURES;
+            regs[0] = if known { status::SUCCESS } else { status::NOT_SUPPORTED };
+        }
+        standard::VENDOR_HYP_UID => {
+            let [word0, word1, word2, word3] = UID;
+            regs[..4].copy_from_slice(&[word0.into(), word1.into(), word2.into(), word3.into()]);
+        }
+        standard::VENDOR_HYP_REVISION => {
+            regs[0] = VERSION;
+            regs[1] = 0;
+        }
+        _ => {
+            let arguments = [regs[1], regs[2], regs[3]];
+            regs[0] = hw.host_psci(function, arguments).unwrap_or(status::NOT_SUPPORTED);
+        }
+    }
+}
+
+/// SMCCC 1.2, as `SMCCC_VERSION` answers it.
+pub const SMCCC_VERSION_1_2: u64 = 0x1_0002;
+
+/// Status and detail of a call without results. Unsupported calls change x0 only.
+fn put(regs: &mut Registers, outcome: Outcome) {
+    regs[0] = outcome.status;
+    if outcome.status != status::SUCCESS && outcome.status != status::NOT_SUPPORTED {
+        regs[1] = outcome.detail;
+    }
+}
+
+fn put_results(regs: &mut Registers, results: &[u64]) {
+    regs[0] = status::SUCCESS;
+    regs[1..=results.len()].copy_from_slice(results);
+}
+
+/// Four words of a digest of `vm` to x1..x4.
+pub(crate) fn put_digest<H: Hardware>(hw: H, regs: &mut Registers, vm: VmId, first: Field) {
+    let Field(word) = first;
+    let mut digest = [0; 4];
+    let mut index = 0;
+    while index < 4 {
+        digest[index] = hw.vm_word(vm, Field(word + index as u64));
+        index += 1;
+    }
+    put_results(regs, &digest);
+}
+
+const _: () = assert!(CALLS.len() < 256 && CPUS_MAX <= 8, "counters are indexed by the low byte of the id");

@@ -1,0 +1,12 @@
+//! vCPUs: the context frame, entry checks, exit decisions. Trust label: PROVED.
+
+pub mod context;
+pub mod exit;
+pub mod id_registers;
+pub mod inject;
+pub mod processor;
+pub mod run;
+pub mod trap;
+
+pub use context::VcpuContext;
+pub use processor::Processor;
