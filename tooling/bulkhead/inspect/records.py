@@ -1,0 +1,89 @@
+"""Decoding the engine's ownership records and VM records.
+
+Trust label: TOOL. The layout is declared in `engine/core` (owner, vm); tests compare it with running engines.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+VM_SLOTS = 64
+VM_WORDS = 64
+VM_RECORD = struct.Struct(f"<{VM_WORDS}Q")
+
+
+class Kind(IntEnum):
+    """What a frame or block is."""
+
+    ENGINE = 0
+    HOST = 1
+    VM_PAGE = 2
+    VM_TABLE = 3
+    VCPU = 4
+    HOST_TABLE = 5
+    SPLIT = 15
+
+
+class VmState(IntEnum):
+    """Life of a VM slot."""
+
+    FREE = 0
+    BUILDING = 1
+    ACTIVE = 2
+    DYING = 3
+
+
+# Kinds that belong to a VM.
+OF_A_VM = frozenset({Kind.VM_PAGE, Kind.VM_TABLE, Kind.VCPU})
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One frame's record: `slot` is an entry or vCPU index, `parent` a frame, a block or a run state."""
+
+    kind: Kind
+    level: int = 0
+    vm: int = 0
+    slot: int = 0
+    parent: int = 0
+
+    @classmethod
+    def decode(cls, word: int) -> FrameRecord:
+        """The record in a 64-bit word. ValueError if the kind does not exist or a reserved bit is set."""
+        if word & (0b11 << 6 | 0b111 << 33):
+            raise ValueError(f"frame record {word:#018x} has reserved bits set")
+        return cls(Kind(word & 15), word >> 4 & 3, word >> 8 & 0xFFFF, word >> 24 & 0x1FF, word >> 36)
+
+    @property
+    def owner(self) -> str:
+        """Who owns the frame: "engine", "host" or "vm N"."""
+        if self.kind in OF_A_VM:
+            return f"vm {self.vm}"
+        return "host" if self.kind == Kind.HOST else "engine"
+
+
+@dataclass(frozen=True)
+class VmRecord:
+    """One VM slot. Frames are indices; `vcpus` has the frame of each vCPU or None."""
+
+    state: VmState
+    root: int
+    vcpu_count: int
+    flags: int
+    ram: tuple[tuple[int, int], ...]
+    measurement: bytes
+    vcpus: tuple[int | None, ...]
+
+    @classmethod
+    def decode(cls, data: bytes) -> VmRecord:
+        """The record in 512 bytes. ValueError if the state does not exist."""
+        words = VM_RECORD.unpack(data)
+        ranges = zip(words[4:12:2], words[5:12:2], strict=True)
+        return cls(
+            VmState(words[0]), words[1], words[2], words[3],
+            tuple(one for one in ranges if one[1]),
+            struct.pack("<4Q", *words[12:16]),
+            tuple(word - 1 if word else None for word in words[16:24]),
+        )  # fmt: skip

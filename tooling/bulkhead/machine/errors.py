@@ -1,0 +1,44 @@
+"""What can go wrong with a machine: errors that carry what the machine said. Trust label: TOOL."""
+
+from __future__ import annotations
+
+from bulkhead.errors import MachineError
+
+
+def tail(text: str, lines: int = 20) -> str:
+    """The last lines of a text, each indented, for use inside a message."""
+    kept = [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:]
+    return "\n".join(f"    {line}" for line in kept)
+
+
+class MachineDied(MachineError):
+    """QEMU ended although nobody asked it to. `status` is its exit status, `output` what it wrote to stderr."""
+
+    def __init__(self, status: int | None, output: str) -> None:
+        detail = f"; it said:\n{tail(output)}" if output.strip() else " and said nothing"
+        super().__init__(
+            f"QEMU ended with status {status}{detail}", hint="run again with --verbose and try the printed command"
+        )
+        self.status = status
+        self.output = output
+
+
+class EnginePanic(MachineError):
+    """The engine parked all CPUs. `dump` is the raw text from UART0, `decoded` the same with names and lines."""
+
+    def __init__(self, dump: str, decoded: str) -> None:
+        super().__init__(
+            f"the engine panicked\n{decoded}", hint="this is a defect of the engine: report it with this dump"
+        )
+        self.dump = dump
+        self.decoded = decoded
+
+
+class LinkError(MachineError):
+    """The program at the other end of the link refused a request: `code` and its own words."""
+
+    def __init__(self, operation: str, code: int, text: str) -> None:
+        super().__init__(f"{operation}: {text or 'refused'} (code {code})", where="management link")
+        self.operation = operation
+        self.code = code
+        self.text = text

@@ -1,0 +1,168 @@
+"""Typed client of the hypervisor's management protocol.
+
+Trust label: TOOL. What the hypervisor says is a claim by an untrusted program: whoever needs the truth reads RAM
+(`bulkhead.inspect`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bulkhead.machine.guest import GuestPlan
+from bulkhead.machine.link import Link
+
+
+class ExitReason(StrEnum):
+    """Why a VM ended."""
+
+    OFF = "off"
+    RESET = "reset"
+    DIED = "died"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Answer to `ping`: ABI version, CPUs, free 4 KiB frames, names in the image store."""
+
+    version: str
+    abi: int
+    cpus: int
+    free_frames: int
+    store: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StartedVm:
+    """A VM that runs: its slot and its 32-byte launch measurement."""
+
+    vm: int
+    measurement: bytes
+
+
+@dataclass(frozen=True)
+class VmExit:
+    """A VM that ended by itself."""
+
+    vm: int
+    reason: ExitReason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Destroyed:
+    """What the hypervisor says of a destroyed VM: frames that came back, and whether it saw all of them zero."""
+
+    frames: int
+    scrubbed: bool
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counters: calls and exits by name, pages moved, boot stages in ticks of `cntfrq` hertz."""
+
+    calls: dict[str, int]
+    exits: dict[str, int]
+    pages_mapped: int
+    pages_reclaimed: int
+    free_frames: int
+    bad_frames: int
+    stages: dict[str, int]
+    cntfrq: int
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Whether an access by the hypervisor faulted, and what it read if it did not."""
+
+    faulted: bool
+    value: int
+
+
+@dataclass(frozen=True)
+class VmState:
+    """One VM slot in use."""
+
+    vm: int
+    state: str
+    vcpus: int
+
+
+@dataclass
+class Shim:
+    """The hypervisor at the other end of `link`. Console output goes to `output[vm]`, ends to `exits[vm]`."""
+
+    link: Link
+    output: dict[int, bytearray] = field(default_factory=dict)
+    exits: dict[int, VmExit] = field(default_factory=dict)
+    log_lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.link.on("console", lambda event: self.output.setdefault(int(event["vm"]), bytearray()).extend(event["data"]))
+        self.link.on("vm_exit", lambda event: self._ended(VmExit(
+            int(event["vm"]), ExitReason(event["reason"]), str(event.get("detail", ""))
+        )))
+        self.link.on("shim_log", lambda event: self.log_lines.append(str(event["text"])))
+
+    def _ended(self, end: VmExit) -> None:
+        self.exits[end.vm] = end
+
+    def ping(self) -> Identity:
+        """Who is there."""
+        got = self.link.call("ping")
+        return Identity(
+            str(got["version"]), int(got["abi"]), int(got["cpus"]), int(got["free_frames"]), tuple(got["store"])
+        )
+
+    def start(self, plan: GuestPlan, *, kernel: str, initrd: str | None, timeout: float = 120.0) -> StartedVm:
+        """Create and run a VM as `plan` says, from the store's files named `kernel` and `initrd`."""
+        arguments = {"kernel": kernel, "initrd": initrd, **plan.link_arguments()}
+        got = self.link.call("start", arguments, timeout=timeout)
+        vm = int(got["vm"])
+        self.exits.pop(vm, None)
+        return StartedVm(vm, bytes(got["measurement"]))
+
+    def console(self, vm: int, data: bytes) -> None:
+        """Type `data` on the VM's serial port."""
+        for start in range(0, len(data), 1024):
+            self.link.call("console", {"vm": vm, "data": data[start : start + 1024]})
+
+    def stop(self, vm: int) -> None:
+        """Kill a VM."""
+        self.link.call("stop", {"vm": vm})
+
+    def destroy(self, vm: int, *, timeout: float = 120.0) -> Destroyed:
+        """Take back everything a stopped VM had."""
+        got = self.link.call("destroy", {"vm": vm}, timeout=timeout)
+        return Destroyed(int(got["frames"]), bool(got["scrubbed"]))
+
+    def stats(self) -> Stats:
+        """Counters so far."""
+        got = self.link.call("stats")
+        return Stats(**{name: got[name] for name in Stats.__dataclass_fields__})
+
+    def log(self) -> str:
+        """The engine's log."""
+        return str(self.link.call("log")["text"])
+
+    def probe(self, address: int, kind: str) -> ProbeResult:
+        """Let the hypervisor itself try to "read", "write" or "execute" physical `address`."""
+        got = self.link.call("probe", {"address": address, "kind": kind})
+        return ProbeResult(bool(got["faulted"]), int(got.get("value") or 0))
+
+    def poke(self, data: bytes) -> int:
+        """Put bytes somewhere into the hypervisor's own RAM; their physical address."""
+        return int(self.link.call("poke", {"data": data})["address"])
+
+    def peek(self, address: int, length: int) -> bytes:
+        """Up to 4096 bytes as the hypervisor sees them."""
+        return bytes(self.link.call("peek", {"address": address, "length": length})["data"])
+
+    def vms(self) -> list[VmState]:
+        """The VM slots in use."""
+        return [VmState(int(one["vm"]), str(one["state"]), int(one["vcpus"])) for one in self.link.call("vms")["vms"]]
+
+    def shutdown(self) -> None:
+        """Ask for the machine to be switched off; refused while any VM exists."""
+        self.link.call("shutdown")
