@@ -27,10 +27,15 @@ _CRATES = ("core", "alloc", "compiler_builtins")
 
 @dataclass(frozen=True)
 class Source:
-    """Rust's `library/` directory; `identity` is the hash that its content is known by."""
+    """Rust's `library/` directory; `identity` is the hash that its content is known by.
+
+    `in_compiler` says that it lies where the compiler itself looks (`lib/rustlib/src` of its sysroot). Only then does
+    cargo name the crates by paths relative to the compiler, and the result is the same in every directory.
+    """
 
     library: Path
     identity: str
+    in_compiler: bool
 
 
 def private_sysroot(cargo: Path, version: str, source: Source, env: Mapping[str, str]) -> Path:
@@ -39,7 +44,7 @@ def private_sysroot(cargo: Path, version: str, source: Source, env: Mapping[str,
     `version` is the whole text of `rustc -vV`, `env` the toolchain's environment including RUSTC and CARGO_HOME.
     Raises BuildError.
     """
-    inputs = json.dumps([version, source.identity, flags()["target"], flags()["sysroot"], flags()["remap"]])
+    inputs = json.dumps([version, source.identity, _STUB, flags()["target"], flags()["sysroot"], flags()["remap"]])
     key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     target = cache_dir() / "sysroots" / key
     return make_once(target, lambda temporary: _build(temporary, cargo, source, env))
@@ -52,21 +57,19 @@ def _build(into: Path, cargo: Path, source: Source, env: Mapping[str, str]) -> N
     work.mkdir()
     (work / "Cargo.toml").write_text(_STUB)
     (work / "stub.rs").write_text("#![no_std]\n")
-    # Inside the stub's workspace, so that cargo hashes the crates' paths relative to it and not to this machine.
-    library = work / "library"
-    library.symlink_to(source.library)
     remap = flags()["remap"]
     rustflags = [
         *recipe["rustflags"],
         f"--remap-path-prefix={env['CARGO_HOME']}={remap['cargo_home']}",
-        f"--remap-path-prefix={library}={remap['library']}",
         f"--remap-path-prefix={source.library}={remap['library']}",
+        f"--remap-path-prefix={source.library.resolve()}={remap['library']}",
         f"--remap-path-prefix={work}=/sysroot",
     ]
     command = [str(cargo), "build", "--release", "-j2", "--target", triple, *_vendored(source.library),
                "-Z", f"build-std={recipe['crates']}", "-Z", f"build-std-features={recipe['features']}"]  # fmt: skip
-    extra = {"RUSTC_BOOTSTRAP": "1", "__CARGO_TESTS_ONLY_SRC_ROOT": str(library), "RUSTFLAGS": " ".join(rustflags)}
-    extra["CARGO_TARGET_DIR"] = str(work / "target")
+    extra = {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": " ".join(rustflags), "CARGO_TARGET_DIR": str(work / "target")}
+    if not source.in_compiler:
+        extra["__CARGO_TESTS_ONLY_SRC_ROOT"] = str(source.library)
     result = subprocess.run(
         command, cwd=work, env={**env, **extra}, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
     )

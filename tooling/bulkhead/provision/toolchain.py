@@ -115,7 +115,7 @@ def _pinned() -> Toolchain:
     env = _environment(rustc, home, libraries)
     version = _version(rustc, env)
     source_pin = pins.pin("rust-web-src", "toolchain", "compiler")
-    source = Source(usr / "lib" / "rustlib" / "src" / "rust" / "library", source_pin.sha256)
+    source = Source(usr / "lib" / "rustlib" / "src" / "rust" / "library", source_pin.sha256, in_compiler=True)
     package = compiler[0]
     return Toolchain(
         rustc=rustc, cargo=cargo, lld=usr / "bin" / "ld.lld-19",
@@ -224,11 +224,11 @@ def _system_sysroot(home: Path, cargo: Path, version: str, env: dict[str, str]) 
         return home, "its own installed target"
     own = home / "lib" / "rustlib" / "src" / "rust" / "library"
     if (own / "core").is_dir():
-        return private_sysroot(cargo, version, Source(own, _field(version, "commit-hash")), env), "its own rust-src"
+        return private_sysroot(cargo, version, Source(own, _field(version, "commit-hash"), True), env), "its own rust-src"
     number = _field(version, "release")
     for pin in pins.group("toolchain", "sources"):
         if pin.version.startswith(f"{number}+"):
-            source = Source(_debian_library(pin, number), pin.sha256)
+            source = Source(_debian_library(pin, number), pin.sha256, in_compiler=False)
             return private_sysroot(cargo, version, source, env), f"core from Debian's {pin.name} {pin.version}"
     if shutil.which("rustup"):
         say(f"rustup target add {triple}")
