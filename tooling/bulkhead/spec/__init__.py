@@ -1,0 +1,18 @@
+"""What the engine's calls do: the one statement that tests, generators and proofs share.
+
+Trust label: STATEMENT. The same text runs on plain integers (the oracle of the conformance tests) and on
+solver terms (the theorem about the machine code). Start with `calls.pages.map_`, which reads top-down:
+the conditions in the order of their errors, then the changes in the order in which they happen.
+
+Use as an oracle::
+
+    state = plain.empty_state(config)           # or plain.from_records(...), from a memory image
+    outcome = CALLS["map"](state, vm=0, ipa=0x4000_0000, frame=0x8020_0000, size=4096, mode=0)
+    outcome.status, outcome.detail, outcome.results, outcome.state, outcome.events
+"""
+
+from .calls import ARGUMENTS, CALLS
+from .state import Config, Record, State
+from .transaction import Outcome, Transaction
+
+__all__ = ["ARGUMENTS", "CALLS", "Config", "Outcome", "Record", "State", "Transaction"]

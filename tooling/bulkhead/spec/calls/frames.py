@@ -1,0 +1,102 @@
+"""Conditions and changes that several calls share."""
+
+from __future__ import annotations
+
+from .. import stage2
+from ..events import InvalidateHostPage, InvalidateInstructions, Publish
+from ..state import HOST, VM_SLOTS, Kind, Record, VmState, VmWord
+from ..transaction import Transaction
+from ..words import Truth, Word, all_of, any_of, at_most, below, minus, negate, shift_right
+
+
+def need_slot(t: Transaction, vm: Word, register: int) -> None:
+    """`vm` is the number of a VM slot."""
+    t.need(below(vm, VM_SLOTS), "INVALID_ARGUMENT", register)
+
+
+def need_ipa(t: Transaction, ipa: Word, register: int) -> None:
+    """`ipa` is the address of a page below 2**39."""
+    t.need(is_page_address(ipa), "INVALID_ARGUMENT", register)
+
+
+def is_page_address(ipa: Word) -> Truth:
+    """A multiple of 4 KiB below 2**39."""
+    return all_of(ipa & (stage2.FRAME_SIZE - 1) == 0, below(ipa, 1 << stage2.IPA_BITS))
+
+
+def need_frame(t: Transaction, address: Word, register: int) -> Word:
+    """`address` is that of a frame, whose index is the result."""
+    config = t.before.config
+    frame = shift_right(minus(address, config.ram_base), stage2.FRAME_SHIFT)
+    t.need(
+        all_of(address & (stage2.FRAME_SIZE - 1) == 0, below(frame, config.frames)),
+        "INVALID_ARGUMENT",
+        register,
+    )
+    return frame
+
+
+def need_split_frame(t: Transaction, address: Word, register: int) -> tuple[Word, Record]:
+    """`address` is that of a frame in a split block; the result is the frame and its record."""
+    frame = need_frame(t, address, register)
+    kind = t.before.block[shift_right(frame, stage2.TABLE_SHIFT)]
+    t.need(negate(kind == Kind.HOST), "NEEDS_SPLIT", register)
+    t.need(kind == Kind.SPLIT, "NOT_OWNED", register)
+    return frame, t.before.frame[frame]
+
+
+def need_host_frame(t: Transaction, address: Word, register: int) -> Word:
+    """`address` is that of a frame that the host owns and may give away."""
+    frame, record = need_split_frame(t, address, register)
+    t.need(record.equals(HOST), "NOT_OWNED", register)
+    return frame
+
+
+def need_vm_alive(t: Transaction, vm: Word) -> Word:
+    """The VM is BUILDING or ACTIVE; the result is its state."""
+    state = t.before.vm_word(vm, VmWord.STATE)
+    t.need(any_of(state == VmState.BUILDING, state == VmState.ACTIVE), "BAD_STATE")
+    return state
+
+
+def need_next_table(t: Transaction, table: Word, ipa: Word, level: int) -> Word:
+    """The entry for `ipa` in the VM's `table` of `level` names a table, which is the result."""
+    entry = t.before.ram[stage2.word(table, stage2.index(ipa, level))]
+    t.need(stage2.is_valid(entry), "TABLE_MISSING", level + 1)
+    return stage2.target(t.before.config, entry)
+
+
+def need_free_entry(t: Transaction, table: Word, index: Word) -> None:
+    """The entry of the table is not in use."""
+    t.need(negate(stage2.is_valid(t.before.ram[stage2.word(table, index)])), "ALREADY_MAPPED")
+
+
+def in_ram(t: Transaction, vm: Word, ipa: Word) -> Truth:
+    """`ipa` lies in a RAM range that the VM was created with."""
+    ranges = []
+    for number in range(4):
+        base = t.before.vm_word(vm, VmWord.RAM + 2 * number)
+        size = t.before.vm_word(vm, VmWord.RAM + 2 * number + 1)
+        ranges.append(all_of(at_most(base, ipa), below(minus(ipa, base), size)))
+    return any_of(*ranges)
+
+
+def host_table(t: Transaction, frame: Word) -> Word:
+    """The host's level 3 table of the split block that the frame lies in."""
+    entry = t.before.host_entry[shift_right(frame, stage2.TABLE_SHIFT)]
+    return stage2.target(t.before.config, entry)
+
+
+def withdraw_from_host(t: Transaction, frame: Word) -> None:
+    """The host cannot reach the frame any more, on any CPU."""
+    t.set_entry(host_table(t, frame), frame & (stage2.TABLE_ENTRIES - 1), 0)
+    t.emit(InvalidateHostPage(frame))
+
+
+def return_to_host(t: Transaction, frame: Word) -> None:
+    """The frame, which nobody can reach any more, is scrubbed and becomes the host's."""
+    t.zero_frame(frame)
+    t.emit(InvalidateInstructions())
+    t.set_record(frame, HOST)
+    t.set_entry(host_table(t, frame), frame & (stage2.TABLE_ENTRIES - 1), stage2.page(t.before.config, frame))
+    t.emit(Publish())

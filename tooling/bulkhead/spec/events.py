@@ -1,0 +1,148 @@
+"""What a call does beyond its state: maintenance of caches and TLBs, and the stores whose order matters.
+
+The names are those of the trait `Hardware` of the engine; what each means in instructions is in
+`bulkhead.prove.lowering`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .words import Word
+
+
+@dataclass(frozen=True)
+class SetTableEntry:
+    """One 64-bit store of a descriptor into entry `index` of the table in frame `table`."""
+
+    table: Word
+    index: Word
+    descriptor: Word
+
+
+@dataclass(frozen=True)
+class SetHostEntry:
+    """One 64-bit store of the host's level 2 descriptor of a block."""
+
+    block: Word
+    descriptor: Word
+
+
+@dataclass(frozen=True)
+class SetFrameRecord:
+    """The ownership record of a frame changes."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
+class ClaimVcpu:
+    """The record of an idle vCPU is taken by compare-and-swap, so that no CPU can load it."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
+class SetBlockKind:
+    """The ownership of a whole block changes."""
+
+    block: Word
+
+
+@dataclass(frozen=True)
+class ZeroFrame:
+    """512 zero words, cleaned and invalidated to the point of coherency."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
+class CleanFrame:
+    """The frame, unchanged, cleaned and invalidated to the point of coherency."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
+class FillHostTable:
+    """512 descriptors that identity-map a block."""
+
+    table: Word
+    block: Word
+
+
+@dataclass(frozen=True)
+class FillFrameRecords:
+    """HOST in the 512 records of a block."""
+
+    block: Word
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A step of the launch measurement of a VM: four words, then the frame's content if there is one."""
+
+    vm: Word
+    words: tuple[Word, Word, Word, Word]
+    frame: Word | None
+
+
+@dataclass(frozen=True)
+class InvalidateInstructions:
+    """IC IALLUIS, DSB ISH, ISB."""
+
+
+@dataclass(frozen=True)
+class Publish:
+    """DSB ISHST: earlier table writes are visible to the walkers."""
+
+
+@dataclass(frozen=True)
+class InvalidateHostPage:
+    """The host's translation of a frame leaves every TLB."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
+class InvalidateVmPage:
+    """A VM's translation of one address leaves every TLB."""
+
+    vm: Word
+    ipa: Word
+
+
+@dataclass(frozen=True)
+class InvalidateVm:
+    """Every translation of a VM leaves every TLB."""
+
+    vm: Word
+
+
+@dataclass(frozen=True)
+class ResetContext:
+    """The context of a vCPU becomes that of its entry point."""
+
+    frame: Word
+    entry: Word
+    context: Word
+
+
+Event = (
+    SetTableEntry
+    | SetHostEntry
+    | SetFrameRecord
+    | ClaimVcpu
+    | SetBlockKind
+    | ZeroFrame
+    | CleanFrame
+    | FillHostTable
+    | FillFrameRecords
+    | Measure
+    | InvalidateInstructions
+    | Publish
+    | InvalidateHostPage
+    | InvalidateVmPage
+    | InvalidateVm
+    | ResetContext
+)

@@ -1,0 +1,142 @@
+"""The state that the calls are about: finite maps with named fields.
+
+Frames are counted in 4 KiB from `ram_base`, blocks in 2 MiB; a block holds 512 frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+from .words import Truth, Word, all_of
+
+VM_SLOTS = 64
+VCPUS_MAX = 8
+RAM_RANGES = 4
+Value = TypeVar("Value")
+
+
+class Kind(IntEnum):
+    """What a frame is; ENGINE, HOST and SPLIT also describe whole blocks."""
+
+    ENGINE = 0
+    HOST = 1
+    VM_PAGE = 2
+    VM_TABLE = 3
+    VCPU = 4
+    HOST_TABLE = 5
+    SPLIT = 15
+
+
+class VmState(IntEnum):
+    """Life of a VM slot."""
+
+    FREE = 0
+    BUILDING = 1
+    ACTIVE = 2
+    DYING = 3
+
+
+class Run(IntEnum):
+    """Run state of a vCPU, in the parent field of its record; 0x100 | cpu while it is loaded."""
+
+    OFF = 0
+    RUNNABLE = 1
+    TRANSIT = 2
+    LOADED = 0x100
+
+
+class Record(NamedTuple):
+    """The ownership record of a frame of a split block.
+
+    `parent` is the frame of the table that maps it (VM_PAGE, VM_TABLE of level 2 and 3), the block
+    (HOST_TABLE) or the run state (VCPU); `slot` is the entry in that table, or the index of the vCPU.
+    """
+
+    kind: Word
+    level: Word = 0
+    vm: Word = 0
+    slot: Word = 0
+    parent: Word = 0
+
+    def equals(self, other: Record) -> Truth:
+        """Whether all fields agree."""
+        return all_of(*(mine == theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+HOST = Record(Kind.HOST)
+RECORD_FIELDS = {"kind": (0, 4), "level": (4, 2), "vm": (8, 16), "slot": (24, 9), "parent": (36, 28)}
+"""Where the fields of a record lie in its word: lowest bit and width; the other bits are zero."""
+
+
+class VmWord:
+    """Words of a VM record."""
+
+    STATE, ROOT, VCPU_COUNT, FLAGS = range(4)
+    RAM = 4  # base and size of four ranges
+    MEASUREMENT = 12  # 4 words
+    VCPU = 16  # frame index + 1 of each vCPU
+    AFFINITY = 24  # of each vCPU
+    COUNTER_OFFSET = 32
+    RUNTIME = 33  # 4 words
+    COUNT = 64
+
+
+class Map(Protocol[Value]):
+    """A total function of a word that can be changed at single keys and at aligned ranges of keys."""
+
+    def __getitem__(self, key: Word) -> Value: ...
+    def set(self, key: Word, value: Value, when: Truth) -> None: ...
+    def fill(self, first: Word, count: int, value: Callable[[Word], Value], when: Truth) -> None: ...
+    def copy(self) -> Map[Value]: ...
+
+
+Digest = Callable[[tuple[Word, ...], Word | None, Map[Word]], tuple[Word, Word, Word, Word]]
+"""SHA-256 (FIPS 180-4) of some words followed by a frame of RAM, if one is given, as four little-endian
+words.
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What boot fixes: address of frame 0, number of frames (a multiple of 512) and of CPUs."""
+
+    ram_base: Word
+    frames: Word
+    cpus: Word = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a call can look at or change.
+
+    `block`: block → Kind. `frame`: frame → Record. `ram`: word of RAM, counted from frame 0 → its
+    value; tables are RAM. `host_entry`: block → level 2 descriptor of the host. `vm`: 64 * slot +
+    VmWord → word. `counter` is what the system counter reads during this call.
+    """
+
+    config: Config
+    block: Map[Word]
+    frame: Map[Record]
+    ram: Map[Word]
+    host_entry: Map[Word]
+    vm: Map[Word]
+    digest: Digest
+    counter: Word = 0
+
+    def copy(self) -> State:
+        """An independent state, to be changed by one call."""
+        return replace(
+            self,
+            block=self.block.copy(),
+            frame=self.frame.copy(),
+            ram=self.ram.copy(),
+            host_entry=self.host_entry.copy(),
+            vm=self.vm.copy(),
+        )
+
+    def vm_word(self, vm: Word, word: Word) -> Word:
+        """A word of the record of a VM."""
+        return self.vm[vm << 6 | word]

@@ -1,0 +1,173 @@
+"""One call as one atomic step: conditions in the order of their errors, then changes.
+
+On plain integers the first condition that does not hold ends the call; on terms all conditions are
+collected. Either way nothing of the given state changes on an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bulkhead import abi
+
+from . import events, stage2
+from .events import Event
+from .state import Record, State
+from .words import Truth, Word, all_of, choose, negate
+
+STATUS = {status.name: status.value & 0xFFFF_FFFF_FFFF_FFFF for status in abi.load().statuses}
+"""Statuses as they stand in x0."""
+SUCCESS = STATUS["SUCCESS"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A condition and the answer if it does not hold."""
+
+    condition: Truth
+    status: str
+    detail: Word
+
+    @property
+    def label(self) -> str:
+        return (
+            f"{self.status}({self.detail})" if isinstance(self.detail, int) and self.detail else self.status
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer of a call.
+
+    `status` and `detail` go to x0 and x1; `results` to x1 and up on success. `success` says whether
+    every condition held, `state` is the state behind the call (on plain integers the given one after an
+    error), `committed` the changed one. `events` come with the condition under which each happens;
+    `happened` drops those that do not.
+    """
+
+    status: Word
+    detail: Word
+    results: tuple[Word, ...]
+    success: Truth
+    before: State
+    committed: State
+    needs: tuple[Need, ...]
+    events: tuple[tuple[Truth, Event], ...]
+
+    @property
+    def state(self) -> State:
+        return self.before if self.success is False else self.committed
+
+    @property
+    def happened(self) -> tuple[Event, ...]:
+        """The events of a call on plain integers, in order."""
+        return tuple(event for when, event in self.events if when is True) if self.success is True else ()
+
+
+class Refused(Exception):
+    """Internal: a condition on plain integers does not hold."""
+
+
+class Transaction:
+    """The view that the definition of a call has: `before` to read, `need` to check, the rest to change."""
+
+    def __init__(self, before: State) -> None:
+        self.before = before
+        self.after = before.copy()
+        self.needs: list[Need] = []
+        self.events: list[tuple[Truth, Event]] = []
+        self.results: tuple[Word, ...] = ()
+        self._when: Truth = True
+
+    def need(self, condition: Truth, status: str, detail: Word = 0) -> None:
+        """Unless the condition holds, the call answers `status` with `detail`."""
+        checked = condition if self._when is True else negate(all_of(self._when, negate(condition)))
+        self.needs.append(Need(checked, status, detail))
+        if checked is False:
+            raise Refused
+
+    @contextmanager
+    def when(self, condition: Truth) -> Iterator[None]:
+        """Conditions and changes inside count only if `condition` holds."""
+        outer = self._when
+        self._when = all_of(outer, condition)
+        try:
+            yield
+        finally:
+            self._when = outer
+
+    def emit(self, event: Event) -> None:
+        """Something happens that the state does not show."""
+        if self._when is not False:
+            self.events.append((self._when, event))
+
+    def set_entry(self, table: Word, index: Word, descriptor: Word) -> None:
+        """Entry `index` of the table in frame `table` becomes `descriptor`."""
+        self.after.ram.set(stage2.word(table, index), descriptor, self._when)
+        self.emit(events.SetTableEntry(table, index, descriptor))
+
+    def set_host_entry(self, block: Word, descriptor: Word) -> None:
+        """The host's level 2 descriptor of a block."""
+        self.after.host_entry.set(block, descriptor, self._when)
+        self.emit(events.SetHostEntry(block, descriptor))
+
+    def set_record(self, frame: Word, record: Record) -> None:
+        """The ownership record of a frame."""
+        self.after.frame.set(frame, record, self._when)
+        self.emit(events.SetFrameRecord(frame))
+
+    def claim_vcpu(self, frame: Word, engine: Record) -> None:
+        """The record of a vCPU, taken atomically."""
+        self.after.frame.set(frame, engine, self._when)
+        self.emit(events.ClaimVcpu(frame))
+
+    def set_block(self, block: Word, kind: Word) -> None:
+        """The ownership of a block."""
+        self.after.block.set(block, kind, self._when)
+        self.emit(events.SetBlockKind(block))
+
+    def set_vm(self, vm: Word, word: Word, value: Word) -> None:
+        """A word of the record of a VM."""
+        self.after.vm.set(vm << 6 | word, value, self._when)
+
+    def zero_frame(self, frame: Word) -> None:
+        """All 512 words of a frame become zero."""
+        self.after.ram.fill(stage2.word(frame, 0), stage2.TABLE_ENTRIES, lambda _: 0, self._when)
+        self.emit(events.ZeroFrame(frame))
+
+    def measure(
+        self, vm: Word, words: tuple[Word, Word, Word, Word], frame: Word | None, measurement: int
+    ) -> None:
+        """The measurement M at VM word `measurement` becomes SHA-256(M ‖ words ‖ content of `frame`)."""
+        old = tuple(self.after.vm_word(vm, measurement + position) for position in range(4))
+        digest = self.before.digest((*old, *words), frame, self.after.ram)
+        for position, value in enumerate(digest):
+            self.set_vm(vm, measurement + position, value)
+        self.emit(events.Measure(vm, words, frame))
+
+
+def run(before: State, definition: Callable[[Transaction], None]) -> Outcome:
+    """Carry out the definition of a call."""
+    transaction = Transaction(before)
+    try:
+        definition(transaction)
+        success = all_of(*(need.condition for need in transaction.needs))
+    except Refused:
+        success = False
+    status: Word = SUCCESS
+    detail: Word = 0
+    for need in reversed(transaction.needs):
+        status = choose(need.condition, status, STATUS[need.status])
+        detail = choose(need.condition, detail, need.detail)
+    return Outcome(
+        status,
+        detail,
+        transaction.results if success is not False else (),
+        success,
+        before,
+        transaction.after,
+        tuple(transaction.needs),
+        tuple(transaction.events),
+    )
