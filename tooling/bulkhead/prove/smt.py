@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         def get_id(self) -> int: ...
         def sexpr(self) -> str: ...
         def __add__(self, other: Bits | int) -> Bits: ...
+        def __radd__(self, other: int) -> Bits: ...
+        def __ror__(self, other: int) -> Bits: ...
+        def __rand__(self, other: int) -> Bits: ...
         def __sub__(self, other: Bits | int) -> Bits: ...
         def __mul__(self, other: Bits | int) -> Bits: ...
         def __and__(self, other: Bits | int) -> Bits: ...
@@ -241,3 +244,33 @@ def symbols(terms: Iterable[Bits | Bool]) -> set[str]:
 def any_of(parts: Sequence[Bool]) -> Bool:
     """The disjunction of a list that may be empty."""
     return either(*parts) if parts else truth(False)
+
+
+if TYPE_CHECKING:
+
+    class Model:
+        """Values for the free symbols of a satisfiable question."""
+
+else:
+    Model = z3.ModelRef
+
+
+def value_in(model: Model, term: Bits) -> int:
+    """The value of `term` in the model; symbols that the model leaves open are zero."""
+    result: int = model.eval(term, model_completion=True).as_long()  # type: ignore[attr-defined]
+    return result
+
+
+def holds_in(model: Model, term: Bool) -> bool:
+    """Whether `term` is true in the model."""
+    return bool(z3.is_true(model.eval(term, model_completion=True)))  # type: ignore[attr-defined]
+
+
+def addend(term: Bits) -> int:
+    """The constant summand of an already simplified sum; 0 if there is none."""
+    value = constant(term)
+    if value is not None:
+        return value
+    if z3.is_app_of(term, z3.Z3_OP_BADD):
+        return sum(constant(part) or 0 for part in term.children())  # type: ignore[attr-defined,misc]
+    return 0

@@ -16,6 +16,7 @@ from .events import (
     Hint,
     ReadSystem,
     SystemInstruction,
+    SystemName,
     WritePstate,
     WriteSystem,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "ReadSystem",
     "Return",
     "SystemInstruction",
+    "SystemName",
     "UnknownInstruction",
     "WritePstate",
     "WriteSystem",

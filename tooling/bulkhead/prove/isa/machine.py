@@ -37,8 +37,9 @@ class Flags(NamedTuple):
 class Machine(Protocol):
     """Registers, memory and events of one processing element.
 
-    Register numbers are 0..30; 31 is the zero register in `read` and `write` and the current stack pointer in
-    `read_or_sp` and `write_or_sp`. A write of 32 bits clears the upper half (section C1.2.5).
+    Register numbers are 0..30; 31 is the zero register in `read` and `write` and the current stack
+    pointer in `read_or_sp` and `write_or_sp`. A write of 32 bits clears the upper half (section
+    C1.2.5).
     """
 
     pc: int
