@@ -1,0 +1,211 @@
+//! The fake machine as the engine's decisions see it. Trust label: TOOL.
+//!
+//! Checks the caller's side of the contract of [`Hardware`]; a violation panics.
+
+use bulkhead_abi::{FRAME_SIZE, VM_SLOTS};
+use bulkhead_core::Hardware;
+use bulkhead_core::addr::{Block, Frame, Ipa, VmId};
+use bulkhead_core::owner::{FrameRecord, Kind};
+use bulkhead_core::stage2;
+use bulkhead_core::vm::{Field, RECORD_WORDS, State};
+use sha2::{Digest, Sha256};
+
+use crate::machine::Machine;
+use crate::trace::{Event, Kind as Did};
+
+use std::cell::Cell;
+
+/// The machine as one of its CPUs sees it.
+#[derive(Clone, Copy)]
+pub struct Cpu<'m> {
+    pub(crate) machine: &'m Machine,
+    pub(crate) index: u64,
+}
+
+impl<'m> Cpu<'m> {
+    pub(crate) fn note<const N: usize>(self, kind: Did, operands: [u64; N]) {
+        self.machine.events.borrow_mut().push(Event::new(kind, operands));
+    }
+
+    fn change<const N: usize>(self, kind: Did, operands: [u64; N]) {
+        assert!(self.machine.locked.get(), "{kind:?} {operands:x?} without the ownership lock");
+        self.note(kind, operands);
+    }
+
+    fn block(self, array: u64, block: Block) -> &'m Cell<u64> {
+        assert!(block.0 < self.machine.layout.blocks(), "no {block:?}");
+        self.machine.word(array + 8 * block.0)
+    }
+
+    fn record(self, frame: Frame) -> &'m Cell<u64> {
+        assert!(frame.0 < self.frames(), "no {frame:?}");
+        assert!(self.block_kind(frame.block()) == Kind::SPLIT, "{frame:?} is in a block that is not split");
+        self.machine.word(self.machine.layout.frame_records + 8 * frame.0)
+    }
+
+    pub(crate) fn content(self, frame: Frame) -> &'m [Cell<u64>] {
+        assert!(frame.0 < self.frames(), "no {frame:?}");
+        self.machine.memory.words(frame.0 * FRAME_SIZE, FRAME_SIZE / 8)
+    }
+
+    fn field(self, vm: VmId, field: Field) -> &'m Cell<u64> {
+        assert!(vm.0 < VM_SLOTS as u64 && field.0 < RECORD_WORDS as u64, "no {field:?} of {vm:?}");
+        self.machine.word(self.machine.layout.vm_records + 8 * (vm.0 * RECORD_WORDS as u64 + field.0))
+    }
+
+    /// Digest words `field..field + 4` of `vm` = SHA-256(those words ‖ data), all little-endian (FIPS 180-4).
+    fn digest(self, vm: VmId, field: Field, data: impl Iterator<Item = u64>) {
+        let words = (0..4).map(|word| self.field(vm, Field(field.0 + word)));
+        let mut hash = Sha256::new();
+        words.clone().map(Cell::get).chain(data).for_each(|word| hash.update(word.to_le_bytes()));
+        for (cell, bytes) in words.zip(hash.finalize().chunks_exact(8)) {
+            cell.set(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+        }
+    }
+}
+
+impl Hardware for Cpu<'_> {
+    fn ram_base(self) -> u64 {
+        self.machine.layout.ram_base
+    }
+    fn frames(self) -> u64 {
+        self.machine.layout.frames
+    }
+    fn cpus(self) -> u64 {
+        self.machine.layout.cpus
+    }
+    fn cpu(self) -> u64 {
+        self.index
+    }
+
+    fn block_kind(self, block: Block) -> Kind {
+        Kind(self.block(self.machine.layout.block_records, block).get())
+    }
+    fn set_block_kind(self, block: Block, kind: Kind) {
+        self.change(Did::SetBlockKind, [block.0, kind.0]);
+        self.block(self.machine.layout.block_records, block).set(kind.0);
+    }
+    fn frame_record(self, frame: Frame) -> FrameRecord {
+        FrameRecord(self.record(frame).get())
+    }
+    fn set_frame_record(self, frame: Frame, record: FrameRecord) {
+        self.change(Did::SetFrameRecord, [frame.0, record.0]);
+        self.record(frame).set(record.0);
+    }
+    fn exchange_frame_record(self, frame: Frame, old: FrameRecord, new: FrameRecord) -> bool {
+        let cell = self.record(frame);
+        let equal = cell.get() == old.0;
+        if equal {
+            self.note(Did::ExchangeFrameRecord, [frame.0, old.0, new.0]);
+            cell.set(new.0);
+        }
+        equal
+    }
+    fn fill_frame_records(self, block: Block) {
+        self.change(Did::FillFrameRecords, [block.0]);
+        assert!(self.block_kind(block) != Kind::SPLIT, "{block:?} is split already");
+        let records = self.machine.layout.frame_records - self.ram_base() + 8 * block.first().0;
+        self.machine.memory.words(records, 512).iter().for_each(|cell| cell.set(FrameRecord::HOST.0));
+    }
+
+    fn host_entry(self, block: Block) -> u64 {
+        self.block(self.machine.layout.host_level2, block).get()
+    }
+    fn set_host_entry(self, block: Block, descriptor: u64) {
+        self.change(Did::SetHostEntry, [block.0, descriptor]);
+        self.block(self.machine.layout.host_level2, block).set(descriptor);
+    }
+    fn fill_host_table(self, table: Frame, block: Block) {
+        self.change(Did::FillHostTable, [table.0, block.0]);
+        let leaves = (block.first().0..).map(|frame| stage2::page(self, Frame(frame)));
+        self.content(table).iter().zip(leaves).for_each(|(entry, leaf)| entry.set(leaf));
+    }
+
+    fn table_entry(self, table: Frame, index: u64) -> u64 {
+        self.content(table)[index as usize].get()
+    }
+    fn set_table_entry(self, table: Frame, index: u64, descriptor: u64) {
+        self.change(Did::SetTableEntry, [table.0, index, descriptor]);
+        self.content(table)[index as usize].set(descriptor);
+    }
+    fn table_is_empty(self, table: Frame) -> bool {
+        self.content(table).iter().all(|entry| entry.get() & stage2::VALID == 0)
+    }
+
+    fn zero_frame(self, frame: Frame) {
+        self.note(Did::ZeroFrame, [frame.0]);
+        self.content(frame).iter().for_each(|word| word.set(0));
+    }
+    fn clean_frame(self, frame: Frame) {
+        self.note(Did::CleanFrame, [frame.0]);
+    }
+    fn invalidate_instructions(self) {
+        self.note(Did::InvalidateInstructions, []);
+    }
+
+    fn publish(self) {
+        self.note(Did::Publish, []);
+    }
+    fn invalidate_vm_page(self, vm: VmId, ipa: Ipa) {
+        self.note(Did::InvalidateVmPage, [vm.0, ipa.0]);
+    }
+    fn invalidate_vm(self, vm: VmId) {
+        self.note(Did::InvalidateVm, [vm.0]);
+    }
+    fn invalidate_host_page(self, frame: Frame) {
+        self.note(Did::InvalidateHostPage, [frame.0]);
+    }
+
+    fn vm_word(self, vm: VmId, field: Field) -> u64 {
+        self.field(vm, field).get()
+    }
+    fn set_vm_word(self, vm: VmId, field: Field, value: u64) {
+        self.change(Did::SetVmWord, [vm.0, field.0, value]);
+        self.field(vm, field).set(value);
+    }
+    fn clear_vm(self, vm: VmId) {
+        self.change(Did::ClearVm, [vm.0]);
+        (0..RECORD_WORDS as u64).for_each(|word| self.field(vm, Field(word)).set(0));
+    }
+    fn exchange_vm_state(self, vm: VmId, old: State, new: State) -> bool {
+        let cell = self.field(vm, Field::STATE);
+        let equal = cell.get() == old.0;
+        if equal {
+            self.note(Did::ExchangeVmState, [vm.0, old.0, new.0]);
+            cell.set(new.0);
+        }
+        equal
+    }
+
+    fn set_context_word(self, frame: Frame, word: u64, value: u64) {
+        self.note(Did::SetContextWord, [frame.0, word, value]);
+        self.content(frame)[word as usize].set(value);
+    }
+    fn counter(self) -> u64 {
+        self.machine.counter.replace(self.machine.counter.get() + 1)
+    }
+
+    fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame) {
+        let [a, b, c, d] = header;
+        self.change(Did::MeasureFrame, [vm.0, a, b, c, d, frame.0]);
+        let content = self.content(frame).iter().map(Cell::get);
+        self.digest(vm, Field::measurement(0), header.into_iter().chain(content));
+    }
+    fn measure_words(self, vm: VmId, field: Field, data: [u64; 4]) {
+        let [a, b, c, d] = data;
+        self.note(Did::MeasureWords, [vm.0, field.0, a, b, c, d]);
+        self.digest(vm, field, data.into_iter());
+    }
+
+    fn try_lock(self) -> bool {
+        let taken = self.machine.locked.replace(true);
+        if !taken {
+            self.note(Did::Lock, []);
+        }
+        !taken
+    }
+    fn unlock(self) {
+        self.change(Did::Unlock, []);
+        self.machine.locked.set(false);
+    }
+}

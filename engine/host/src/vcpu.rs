@@ -1,0 +1,139 @@
+//! vCPUs of the fake machine: entered, but never executing anything. Trust label: TOOL.
+//!
+//! A fake CPU always has a physical interrupt pending, so `vcpu_run` exits with class IRQ at once; exceptions are
+//! handed in from outside, with the syndrome that the hardware would give.
+
+use std::mem::size_of;
+
+use bulkhead_abi::{FRAME_SIZE, NO_DEADLINE, exit, status};
+use bulkhead_core::addr::{Frame, VmId};
+use bulkhead_core::call::dispatch::Registers;
+use bulkhead_core::owner::RunState;
+use bulkhead_core::vcpu::exit::{Decision, complete, synchronous};
+use bulkhead_core::vcpu::processor::{El1Exception, Syndrome};
+use bulkhead_core::vcpu::run::{Run, claim, release};
+use bulkhead_core::vcpu::{Processor, VcpuContext};
+use bulkhead_core::vm::Field;
+use bulkhead_core::{Hardware, Outcome};
+
+use crate::hardware::Cpu;
+use crate::trace::Kind;
+
+/// `ESR_EL2.EC` of an HVC instruction executed in AArch64 state (Arm ARM DDI 0487, D24.2.40).
+const EC_HVC: u64 = 0x16 << 26;
+/// INTID that says that no interrupt is pending (IHI 0069, 2.2.1).
+const NO_INTERRUPT: u64 = 1023;
+
+/// What a fake CPU's registers hold that exit decisions read or write.
+#[derive(Debug, Clone, Copy)]
+pub struct El1State {
+    pub(crate) syndrome: Syndrome,
+    pub(crate) timer_lr: u64,
+}
+
+impl El1State {
+    /// All zero.
+    pub const RESET: Self = Self { syndrome: Syndrome { esr: 0, far: 0, hpfar: 0 }, timer_lr: 0 };
+}
+
+impl Cpu<'_> {
+    /// `vcpu_run` with its arguments and results in `registers`.
+    pub(crate) fn vcpu_run(self, registers: &mut Registers) {
+        let [_, vcpu, reply, list0, list1, list2, control, ..] = *registers;
+        let run = Run { vcpu, reply, lists: [list0, list1, list2], control };
+        match claim(self, &run, self.loaded()) {
+            Err(Outcome { status, detail }) => registers[..2].copy_from_slice(&[status, detail]),
+            Ok(claimed) => {
+                if claimed.is_new {
+                    self.unload(RunState::RUNNABLE);
+                    self.machine.loaded[self.index as usize].set(Some(claimed.frame));
+                }
+                self.with_context(claimed.frame, |context| complete(context, reply));
+                let answer = [status::SUCCESS, exit::IRQ, 0, 0, 0, list0, list1, list2, 0, NO_DEADLINE];
+                registers[..answer.len()].copy_from_slice(&answer);
+            }
+        }
+    }
+
+    /// Unloads the vCPU that is loaded here, if any, leaving it in state `run`.
+    pub(crate) fn unload(self, run: RunState) {
+        if let Some(frame) = self.machine.loaded[self.index as usize].take() {
+            release(self, frame, run);
+        }
+    }
+
+    /// A call of vCPU 0 of `vm`: its x0 to x17 become `registers`, which then receive the answer.
+    pub(crate) fn vm_call(self, vm: VmId, registers: &mut Registers) -> Decision {
+        let frame = self.vm_word(vm, Field::vcpu(0)).checked_sub(1).expect("the VM has vCPU 0");
+        self.with_context(Frame(frame), |context| context.x[..18].copy_from_slice(registers));
+        let decision = self.exception(Frame(frame), Syndrome { esr: EC_HVC, far: 0, hpfar: 0 });
+        self.with_context(Frame(frame), |context| registers.copy_from_slice(&context.x[..18]));
+        decision
+    }
+
+    /// A synchronous exception from the vCPU whose context is `frame`.
+    pub(crate) fn exception(self, frame: Frame, syndrome: Syndrome) -> Decision {
+        let cell = &self.machine.el1[self.index as usize];
+        cell.set(El1State { syndrome, ..cell.get() });
+        let decision = self.with_context(frame, |context| synchronous(self, context));
+        if matches!(decision, Decision::Off(_)) && self.loaded() == Some(frame) {
+            self.unload(RunState::OFF);
+        }
+        decision
+    }
+
+    fn loaded(self) -> Option<Frame> {
+        self.machine.loaded[self.index as usize].get()
+    }
+
+    /// Lets `change` work on a copy of the context in `frame`, which then goes back.
+    #[allow(unsafe_code, reason = "a context is plain words in fake RAM")]
+    fn with_context<T>(self, frame: Frame, change: impl FnOnce(&mut VcpuContext) -> T) -> T {
+        const { assert!(size_of::<VcpuContext>() <= FRAME_SIZE as usize) };
+        let words = self.content(frame).as_ptr().cast::<VcpuContext>().cast_mut();
+        // SAFETY: the frame is 4096 initialised, page-aligned bytes in cells; every bit pattern is a valid context,
+        // which consists of u64 only. Nothing else uses them while the copy is made.
+        let mut context = unsafe { words.read() };
+        let result = change(&mut context);
+        // SAFETY: as above.
+        unsafe { words.write(context) };
+        result
+    }
+
+    fn el1(self) -> El1State {
+        self.machine.el1[self.index as usize].get()
+    }
+}
+
+impl Processor for Cpu<'_> {
+    fn syndrome(self) -> Syndrome {
+        self.el1().syndrome
+    }
+    fn vector_base(self) -> u64 {
+        0
+    }
+    fn system_control(self) -> u64 {
+        0
+    }
+    fn set_exception(self, exception: El1Exception) {
+        let El1Exception { elr, spsr, esr, far } = exception;
+        self.note(Kind::SetException, [elr, spsr, esr, far]);
+    }
+    fn id_register(self, _crm: u64, _op2: u64) -> u64 {
+        u64::MAX
+    }
+    fn virtual_timer(self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn pending_interrupt(self) -> u64 {
+        NO_INTERRUPT
+    }
+    fn acknowledge_interrupt(self) {}
+    fn set_timer_list_register(self, value: u64) {
+        self.machine.el1[self.index as usize].set(El1State { timer_lr: value, ..self.el1() });
+    }
+    fn timer_list_register(self) -> u64 {
+        self.el1().timer_lr
+    }
+}
