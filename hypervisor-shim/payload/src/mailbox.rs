@@ -1,0 +1,118 @@
+//! Calls on any CPU: one mailbox per secondary (trust label: UNTRUSTED).
+//!
+//! States: OFF → (cpu_on) STARTING → IDLE ⇄ REQUEST (the boot CPU filled it in) → IDLE. The registers belong
+//! to the boot CPU in IDLE and to the secondary in REQUEST; the state word hands them over. A watchdog on
+//! the CPU's timer ends a `vcpu_run` of a VM that never exits.
+
+use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE};
+use bulkhead_el1::{boot, cpu, gic, hvc};
+use bulkhead_link::message::Refusal;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+const OFF: u8 = 0;
+const STARTING: u8 = 1;
+const IDLE: u8 = 2;
+const REQUEST: u8 = 3;
+
+/// Longest time a VM may run in one call, microseconds.
+const WATCHDOG: u64 = 200_000;
+/// Longest time that the boot CPU waits for a secondary, microseconds.
+const PATIENCE: u64 = 5_000_000;
+
+struct Mailbox {
+    state: AtomicU8,
+    registers: [AtomicU64; 18],
+}
+
+static MAILBOXES: [Mailbox; CPUS_MAX] =
+    [const { Mailbox { state: AtomicU8::new(OFF), registers: [const { AtomicU64::new(0) }; 18] } }; CPUS_MAX];
+
+/// What a secondary does for ever.
+pub fn secondary(index: usize) -> ! {
+    let mailbox = &MAILBOXES[index];
+    if let Some(boot) = boot::info() {
+        gic::init_cpu(boot);
+        mailbox.state.store(IDLE, Ordering::Release);
+        gic::kick(boot, 0);
+        loop {
+            serve(boot, mailbox);
+            cpu::wait_for_interrupt();
+            gic::service(|_| {});
+        }
+    }
+    unreachable!("a secondary starts after the boot CPU")
+}
+
+fn serve(boot: &BootInfo, mailbox: &Mailbox) {
+    if mailbox.state.load(Ordering::Acquire) != REQUEST {
+        return;
+    }
+    let mut registers = [0; 18];
+    for (register, shared) in registers.iter_mut().zip(&mailbox.registers) {
+        *register = shared.load(Ordering::Relaxed);
+    }
+    guarded_call(&mut registers);
+    for (register, shared) in registers.iter().zip(&mailbox.registers) {
+        shared.store(*register, Ordering::Relaxed);
+    }
+    mailbox.state.store(IDLE, Ordering::Release);
+    gic::kick(boot, 0);
+}
+
+/// The call itself, under the watchdog.
+fn guarded_call(registers: &mut [u64; 18]) {
+    cpu::set_timer(cpu::now().saturating_add(cpu::ticks(WATCHDOG)));
+    hvc::raw(registers);
+    cpu::set_timer(NO_DEADLINE);
+}
+
+/// Sleeps until the mailbox is IDLE, for a bounded time.
+fn wait_idle(mailbox: &Mailbox) -> Result<(), Refusal> {
+    let deadline = cpu::now().saturating_add(cpu::ticks(PATIENCE));
+    while mailbox.state.load(Ordering::Acquire) != IDLE {
+        if cpu::now() >= deadline {
+            return Err(Refusal::state("the CPU did not answer in time"));
+        }
+        cpu::set_timer(deadline);
+        cpu::wait_for_interrupt();
+        crate::take_interrupts();
+    }
+    cpu::set_timer(NO_DEADLINE);
+    Ok(())
+}
+
+/// Starts secondary `index` and waits for it.
+pub fn start(boot: &BootInfo, index: usize) -> Result<(), Refusal> {
+    let mailbox = &MAILBOXES[index];
+    if index == cpu::index() || mailbox.state.load(Ordering::Acquire) != OFF {
+        return Err(Refusal::state("the CPU is on"));
+    }
+    mailbox.state.store(STARTING, Ordering::Release);
+    if let Err(status) = cpu::start(boot, index) {
+        mailbox.state.store(OFF, Ordering::Release);
+        return Err(Refusal::call("PSCI CPU_ON", status, 0));
+    }
+    wait_idle(mailbox)
+}
+
+/// Executes HVC #0 with `registers` on CPU `index`.
+pub fn call(boot: &BootInfo, index: usize, registers: &mut [u64; 18]) -> Result<(), Refusal> {
+    if index == cpu::index() {
+        guarded_call(registers);
+        return Ok(());
+    }
+    let mailbox = &MAILBOXES[index];
+    if mailbox.state.load(Ordering::Acquire) != IDLE {
+        return Err(Refusal::state("the CPU is off or still busy"));
+    }
+    for (register, shared) in registers.iter().zip(&mailbox.registers) {
+        shared.store(*register, Ordering::Relaxed);
+    }
+    mailbox.state.store(REQUEST, Ordering::Release);
+    gic::kick(boot, index);
+    wait_idle(mailbox)?;
+    for (register, shared) in registers.iter_mut().zip(&mailbox.registers) {
+        *register = shared.load(Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The payload: carries out single calls and accesses that a test sends over the management channel, on any
+//! CPU, and reports faults (trust label: UNTRUSTED).
+//!
+//! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `read {address, length}`, `write {address, data}`,
+//! `execute {address}`. It holds no policy and no state beyond one mailbox per secondary CPU ([`mailbox`]).
+#![no_std]
+#![no_main]
+
+mod access;
+mod mailbox;
+
+use bulkhead_abi::BootInfo;
+use bulkhead_el1::channel::{self, Inbox};
+use bulkhead_el1::{cpu, gic, uart};
+use bulkhead_link::message::{Answer, Refusal, Request};
+
+bulkhead_el1::entry!(main, mailbox::secondary);
+
+fn main(boot: &'static BootInfo) -> ! {
+    gic::init_distributor(boot);
+    gic::init_cpu(boot);
+    if let Ok(intid) = u32::try_from(boot.uart_intid) {
+        gic::enable_shared(boot, intid, 0);
+    }
+    channel::event("ready", |_| {});
+    let mut inbox = Inbox::new();
+    loop {
+        while inbox.poll(|request, _, reply| handle(boot, request, reply)) {}
+        cpu::wait_for_interrupt();
+        take_interrupts();
+    }
+}
+
+/// Takes every pending interrupt: kicks need nothing, the UART is masked until the next poll.
+fn take_interrupts() {
+    gic::service(|intid| {
+        if intid != gic::KICK {
+            uart::listen(false);
+        }
+    });
+}
+
+fn handle(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    match request.operation {
+        "ping" => {
+            reply.text("payload", env!("CARGO_PKG_VERSION"));
+            reply.u64("abi", boot.abi_version);
+            reply.u64("cpus", boot.cpus);
+            reply.u64("boot_info", core::ptr::from_ref(boot).addr() as u64);
+            Ok(())
+        }
+        "cpu_on" => mailbox::start(boot, request.index("cpu", boot.cpus as usize)?),
+        "call" => {
+            let cpu = request.index("cpu", boot.cpus as usize)?;
+            let (mut registers, length) = request.integers::<18>("regs")?;
+            if length != registers.len() {
+                return Err(Refusal::request("a call takes 18 registers"));
+            }
+            mailbox::call(boot, cpu, &mut registers)?;
+            reply.integers("regs", &registers);
+            Ok(())
+        }
+        "read" => access::read(request, reply),
+        "write" => access::write(request),
+        "execute" => access::execute(request),
+        _ => Err(Refusal::request("unknown operation")),
+    }
+}
