@@ -1,0 +1,69 @@
+"""The stock guest: Debian's unmodified arm64 cloud kernel and a BusyBox initial RAM disk. Trust label: TOOL."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead.errors import ProvisionError
+from bulkhead.provision import apt, cpio, pins
+from bulkhead.provision.kernel_image import check_kernel
+from bulkhead.provision.paths import cache_dir, make_once, say
+
+__all__ = ["GuestImages", "check_kernel", "ensure", "initial_ramdisk"]
+
+READY = "bulkhead-guest: ready"
+_INIT = Path(__file__).with_name("guest-init.sh")
+
+
+@dataclass(frozen=True)
+class GuestImages:
+    """A kernel (raw arm64 `Image`) and its initial RAM disk (cpio, not compressed)."""
+
+    kernel: Path
+    initrd: Path
+
+
+def ensure() -> GuestImages:
+    """The pinned guest, downloaded and built if the cache lacks it. Raises ProvisionError."""
+    packages = pins.group("guests", "packages")
+    inputs = [*(pin.sha256 for pin in packages), hashlib.sha256(_INIT.read_bytes()).hexdigest()]
+    key = hashlib.sha256("".join(inputs).encode()).hexdigest()[:16]
+    root = make_once(cache_dir() / "guests" / key, lambda into: _build(into, packages))
+    return GuestImages(check_kernel(root / "vmlinuz"), root / "initramfs.cpio")
+
+
+def initial_ramdisk(busybox: bytes) -> bytes:
+    """The initial RAM disk around a static BusyBox program; the same bytes for the same program."""
+    return cpio.archive(
+        [
+            cpio.directory("bin"),
+            cpio.program("bin/busybox", busybox),
+            cpio.symlink("bin/sh", "busybox"),
+            cpio.directory("dev"),
+            # Linux opens it for /init before anything can be mounted (major 5, minor 1: devices.txt).
+            cpio.character_device("dev/console", 5, 1),
+            cpio.program("init", _INIT.read_bytes()),
+        ]
+    )
+
+
+def _build(into: Path, packages: tuple[pins.Pin, ...]) -> None:
+    debs = apt.fetch(packages)
+    say("unpacking the guest kernel and building its initial RAM disk")
+    files = into / "files"
+    files.mkdir()
+    for deb in debs.values():
+        apt.unpack(deb, files)
+    kernels = list((files / "boot").glob("vmlinuz-*"))
+    busybox = next((path for path in (files / "bin/busybox", files / "usr/bin/busybox") if path.is_file()), None)
+    if len(kernels) != 1 or busybox is None:
+        raise ProvisionError(
+            "the guest packages do not hold one kernel and one busybox", where=files,
+            hint="the pins in pins.toml name packages of another form; correct them",
+        )  # fmt: skip
+    kernels[0].rename(into / "vmlinuz")
+    (into / "initramfs.cpio").write_bytes(initial_ramdisk(busybox.read_bytes()))
+    shutil.rmtree(files)
