@@ -20,12 +20,18 @@ def ensure_host_compiler() -> None:
 
     Rust links host programs (procedural macros, the cffi library) through `cc`; cargo's downloads need the certificates.
     """
+    missing = missing_packages()
+    if missing:
+        apt.install(missing, "to build for this machine and to reach the crate registry")
+
+
+def missing_packages() -> list[str]:
+    """The Debian packages that would have to be installed."""
     missing = [] if _compiles() else ["gcc", "libc6-dev"]
     explicit = os.environ.get("CARGO_HTTP_CAINFO") or os.environ.get("SSL_CERT_FILE")
     if not _CERTIFICATES.is_file() and not explicit and Path("/etc/debian_version").is_file():
         missing.append("ca-certificates")
-    if missing:
-        apt.install(missing, "to build for this machine and to reach the crate registry")
+    return missing
 
 
 def _compiles() -> bool:

@@ -6,6 +6,7 @@ Trust label: TOOL. The pinned toolchain determines the reference image: Debian p
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -107,8 +108,7 @@ def _pinned() -> Toolchain:
             f"the pinned toolchain runs on x86_64; this machine is {platform.machine()}",
             hint="use `--toolchain system` here; the reference image is built on x86_64",
         )
-    compiler = pins.group("toolchain", "compiler")
-    root = make_once(cache_dir() / "toolchains" / f"pinned-{_identity(compiler)}", _unpack_pinned)
+    root = make_once(pinned_root(), _unpack_pinned)
     usr = root / "usr"
     libraries = (usr / "lib" / "x86_64-linux-gnu", root / "lacking")
     rustc, cargo, home = usr / "bin" / "rustc", usr / "bin" / "cargo", cache_dir() / "cargo"
@@ -116,7 +116,7 @@ def _pinned() -> Toolchain:
     version = _version(rustc, env)
     source_pin = pins.pin("rust-web-src", "toolchain", "compiler")
     source = Source(usr / "lib" / "rustlib" / "src" / "rust" / "library", source_pin.sha256, in_compiler=True)
-    package = compiler[0]
+    package = pins.pin("rustc-web", "toolchain", "compiler")
     return Toolchain(
         rustc=rustc, cargo=cargo, lld=usr / "bin" / "ld.lld-19",
         sysroot=private_sysroot(cargo, version, source, env),
@@ -125,11 +125,10 @@ def _pinned() -> Toolchain:
     )  # fmt: skip
 
 
-def _identity(group: tuple[pins.Pin, ...]) -> str:
-    """A short name that changes with any pin of the group."""
-    from hashlib import sha256
-
-    return sha256("".join(sorted(pin.sha256 for pin in group)).encode()).hexdigest()[:16]
+def pinned_root() -> Path:
+    """Where the pinned toolchain is, or will be; the name changes with any of its pins."""
+    hashes = sorted(pin.sha256 for pin in pins.group("toolchain", "compiler"))
+    return cache_dir() / "toolchains" / f"pinned-{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:16]}"
 
 
 def _unpack_pinned(into: Path) -> None:

@@ -1,0 +1,163 @@
+"""The project's tasks: `python3 tasks.py NAME [options]` on a fresh machine, `inv NAME [options]` in its environment.
+
+Trust label: TOOL. Called as a program, this file first provides the Python environment that invoke needs; the tasks
+themselves are thin, the logic is in tooling/bulkhead. `python3 tasks.py --list` shows all, `NAME --help` one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "tooling"))
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):
+        sys.exit("bulkhead: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
+    from bulkhead.provision import bootstrap
+
+    sys.exit(bootstrap.main(sys.argv[1:]))
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from bulkhead.errors import BulkheadError
+
+
+def command(function: Callable[..., None]) -> Any:
+    """Make a function a task whose known errors end it with their message instead of a traceback."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except BulkheadError as error:
+            raise Exit(f"bulkhead: {error}", code=1) from error
+        except KeyboardInterrupt:
+            raise Exit("bulkhead: interrupted", code=130) from None
+
+    return task(guarded)
+
+
+@command
+def setup(_: Context) -> None:
+    """Provide everything: toolchain, QEMU, gdb, guest, host build. Later tasks provide what they need by themselves."""
+    from bulkhead.provision import checks
+
+    checks.setup()
+
+
+@command
+def build(_: Context, toolchain: str = "pinned") -> None:
+    """Build the bootable image; `--toolchain system` uses the machine's own rustc (not the reference image)."""
+    from bulkhead.image import build as image
+
+    image.build(toolchain=toolchain)
+
+
+@command
+def run(
+    _: Context,
+    kernel: str = "",
+    initrd: str = "",
+    append: str = "",
+    memory: str = "512M",
+    cpus: str = "2",
+    load_address: str = "",
+    cpu_model: str = "neoverse-n1",
+    host_cpus: str = "2",
+    timeout: str = "",
+    json: bool = False,
+    verbose: bool = False,
+    qemu: str = "",
+    script: str | None = None,
+    toolchain: str = "",
+) -> None:
+    """Boot a Linux kernel in an isolated VM under the engine, in QEMU; without options, the pinned Debian guest."""
+    from bulkhead.machine import options
+    from bulkhead.machine import run as machine
+
+    machine.main(
+        options.parse_options(
+            kernel=kernel, initrd=initrd, append=append, memory=memory, cpus=cpus, load_address=load_address,
+            cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu,
+            script=script, toolchain=toolchain,
+        )
+    )  # fmt: skip
+
+
+@command
+def test(_: Context, fast: bool = False, backend: str = "") -> None:
+    """Lint, build for this machine, and run all tests; `--fast` leaves out those that boot or take long."""
+    from bulkhead.provision import checks
+
+    checks.test(fast=fast, backend=backend)
+
+
+@command
+def soak(_: Context, minutes: int = 10, seed: int = 0) -> None:
+    """Run random call sequences for a time, comparing the engine with its specification; `--seed 0` draws one."""
+    from bulkhead.conformance import soak as conformance
+
+    conformance.main(minutes=minutes, seed=seed)
+
+
+@command
+def lint(_: Context) -> None:
+    """Check form and types: ruff, mypy --strict, rustfmt, clippy."""
+    from bulkhead.provision import checks
+
+    checks.lint()
+
+
+@command
+def layout(_: Context) -> None:
+    """Show the layout of the image in memory, and refuse a wrong one."""
+    from bulkhead.image import layout as image
+
+    image.main()
+
+
+@command
+def debug(_: Context) -> None:
+    """Start the machine halted, with gdb and the engine's symbols attached."""
+    from bulkhead.machine import debug as machine
+
+    machine.main()
+
+
+@command
+def flash(_: Context, path: str) -> None:
+    """Write the image to a device or file."""
+    from bulkhead.image import flash as image
+
+    image.main(path)
+
+
+@command
+def prove(_: Context) -> None:
+    """Prove the machine code of the calls against the specification."""
+    from bulkhead.prove import cli
+
+    cli.main()
+
+
+@command
+def clean(_: Context, cache: bool = False) -> None:
+    """Remove what was built; with `--cache` also the downloads and toolchains of this user."""
+    from bulkhead.provision import checks
+
+    checks.clean(cache=cache)
+
+
+@command
+def doctor(_: Context) -> None:
+    """Say what is there, which versions, and what is missing, without changing anything."""
+    from bulkhead.provision import doctor as report
+
+    report.main()
