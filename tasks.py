@@ -16,7 +16,7 @@ if __name__ == "__main__":
         sys.exit("bulkhead: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
     from bulkhead.provision import bootstrap
 
-    sys.exit(bootstrap.main(sys.argv[1:]))
+    bootstrap.main(sys.argv[1:])
 
 import functools
 from collections.abc import Callable

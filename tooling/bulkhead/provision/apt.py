@@ -139,7 +139,9 @@ def _fetch_from(suite: str, arch: str, pins: list[Pin], store: Path) -> None:
 def _explain_download(apt: PrivateApt, suite: str, pins: list[Pin], stderr: str) -> None:
     for pin in pins:
         listed = apt.run("apt-cache", "madison", pin.name, seconds=60).stdout
-        versions = sorted({line.split("|")[1].strip() for line in listed.splitlines() if line.count("|") >= 2})
+        versions = sorted(
+            {line.split("|")[1].strip() for line in listed.splitlines() if line.count("|") >= 2}
+        )
         if pin.version not in versions:
             raise PinUnavailable(
                 f"the mirror has no {pin.name} {pin.version} in {suite}; there is: {', '.join(versions) or 'none'}",
@@ -176,7 +178,10 @@ def privilege() -> list[str] | None:
     """The prefix that runs a command as root: nothing for root, `sudo -n` where that works, else None."""
     if os.geteuid() == 0:
         return []
-    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0:
+    if (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
         return ["sudo", "-n"]
     return None
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NoReturn
 
 from bulkhead.errors import BulkheadError, NetworkError, ProvisionError
 from bulkhead.provision.paths import REPOSITORY, say
@@ -24,18 +24,18 @@ _STAMP = VENV / "bulkhead-stamp"
 _PIP_SECONDS = 1800
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Provide the environment, then become `invoke ARGUMENTS` in it. Returns only to report an error."""
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Provide the environment, then become `invoke ARGUMENTS` in it; errors end the process with their message."""
     try:
         ensure()
     except BulkheadError as error:
-        print(f"bulkhead: {error}", file=sys.stderr)
-        return 1
+        sys.exit(f"bulkhead: {error}")
     except KeyboardInterrupt:
-        print("bulkhead: interrupted", file=sys.stderr)
-        return 130
+        sys.exit("bulkhead: interrupted")
     program = VENV / "bin" / "invoke"
-    environment = dict(os.environ, VIRTUAL_ENV=str(VENV), PATH=f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}")
+    environment = dict(
+        os.environ, VIRTUAL_ENV=str(VENV), PATH=f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    )
     environment.pop("PYTHONHOME", None)
     command = [str(program), "--search-root", str(REPOSITORY), *(arguments or ["--list"])]
     sys.stdout.flush()

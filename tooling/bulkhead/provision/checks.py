@@ -58,7 +58,9 @@ class Step:
         line = shlex.join(map(str, self.command))
         say(f"{self.name}: {line}")
         try:
-            code = subprocess.run(self.command, cwd=self.cwd, env=self.env, timeout=self.seconds, check=False).returncode
+            code = subprocess.run(
+                self.command, cwd=self.cwd, env=self.env, timeout=self.seconds, check=False
+            ).returncode
         except subprocess.TimeoutExpired:
             say(f"{self.name}: no end after {self.seconds} s")
             return False
@@ -123,7 +125,13 @@ def _lint_steps(rust: Toolchain) -> list[Step]:
     ]
     workspaces = sorted({part.workspace for part in RUST_PARTS})
     formats = [
-        Step(f"rustfmt {name}", [rust.cargo, "fmt", "--all", "--check"], LINT_SECONDS, REPOSITORY / name, rust.env())
+        Step(
+            f"rustfmt {name}",
+            [rust.cargo, "fmt", "--all", "--check"],
+            LINT_SECONDS,
+            REPOSITORY / name,
+            rust.env(),
+        )
         for name in workspaces
     ]
     return python + formats + [_clippy(part, rust) for part in RUST_PARTS]
@@ -134,7 +142,9 @@ def _clippy(part: RustPart, rust: Toolchain) -> Step:
     packages = [word for package in part.packages for word in ("--package", package)]
     command = [rust.cargo, "clippy", "--quiet", "--locked", "-j2", *packages, *where, "--", "-Dwarnings"]
     kind = "target" if part.bare_metal else "host"
-    return Step(f"clippy {part.workspace} ({kind})", command, LINT_SECONDS, REPOSITORY / part.workspace, rust.env())
+    return Step(
+        f"clippy {part.workspace} ({kind})", command, LINT_SECONDS, REPOSITORY / part.workspace, rust.env()
+    )
 
 
 # --- test -----------------------------------------------------------------------------------------------------------
@@ -166,7 +176,14 @@ def _cargo_tests(rust: Toolchain) -> list[Step]:
 def _pytest(fast: bool, backend: str) -> Step:
     # -v prints a test's name before it runs; exit status 5 (nothing collected) fails the step like any other.
     excluded = [*(SLOW_MARKERS if fast else ()), "needs_metal"]
-    command = [sys.executable, "-m", "pytest", "-v", "-m", " and ".join(f"not {marker}" for marker in excluded)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-m",
+        " and ".join(f"not {marker}" for marker in excluded),
+    ]
     if backend:
         command += ["--backend", backend]
     return Step("pytest", command, TEST_SECONDS)
@@ -177,7 +194,11 @@ def _pytest(fast: bool, backend: str) -> Step:
 
 def clean(*, cache: bool) -> None:
     """Remove what was built in the repository; with `cache` also the user's cache of downloads and toolchains."""
-    found = [REPOSITORY / "build", REPOSITORY / "target", *(REPOSITORY / p.workspace / "target" for p in RUST_PARTS)]
+    found = [
+        REPOSITORY / "build",
+        REPOSITORY / "target",
+        *(REPOSITORY / p.workspace / "target" for p in RUST_PARTS),
+    ]
     found += [REPOSITORY / "tooling" / "bulkhead" / "_engine"]
     found += [REPOSITORY / name for name in (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")]
     for path in [*found, *([cache_dir()] if cache else [])]:

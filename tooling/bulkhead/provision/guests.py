@@ -58,7 +58,9 @@ def _build(into: Path, packages: tuple[pins.Pin, ...]) -> None:
     for deb in debs.values():
         apt.unpack(deb, files)
     kernels = list((files / "boot").glob("vmlinuz-*"))
-    busybox = next((path for path in (files / "bin/busybox", files / "usr/bin/busybox") if path.is_file()), None)
+    busybox = next(
+        (path for path in (files / "bin/busybox", files / "usr/bin/busybox") if path.is_file()), None
+    )
     if len(kernels) != 1 or busybox is None:
         raise ProvisionError(
             "the guest packages do not hold one kernel and one busybox", where=files,

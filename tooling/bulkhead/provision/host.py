@@ -16,9 +16,9 @@ _PROBE = b"#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n"
 
 @cache
 def ensure_host_compiler() -> None:
-    """Have `cc`, the C library's headers and TLS certificates; install what is missing. Raises ProvisionError.
+    """Have `cc`, C headers and TLS certificates; install what is missing. Raises ProvisionError.
 
-    Rust links host programs (procedural macros, the cffi library) through `cc`; cargo's downloads need the certificates.
+    Rust links host programs (procedural macros, the cffi library) through `cc`; cargo needs the certificates.
     """
     missing = missing_packages()
     if missing:

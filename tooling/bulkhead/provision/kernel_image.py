@@ -64,7 +64,10 @@ def _diagnose(head: bytes, file: Path) -> tuple[str, str]:
     if head[:4] == b"\x7fELF":
         machine = _ELF_MACHINES.get(int.from_bytes(head[18:20], "little"), "another machine")
         if machine == "AArch64":
-            return "it is an ELF file (vmlinux)", f"convert it: llvm-objcopy -O binary {file} Image, or use arch/arm64/boot/Image"
+            return (
+                "it is an ELF file (vmlinux)",
+                f"convert it: llvm-objcopy -O binary {file} Image, or use arch/arm64/boot/Image",
+            )
         return f"it is an ELF file for {machine}", "use a kernel for arm64"
     if head[:2] == b"MZ":
         return "it is an EFI program without the arm64 Image header", "use a Linux `Image` for arm64"

@@ -37,7 +37,9 @@ def minimum() -> tuple[int, int]:
 def version(program: Path) -> tuple[int, int]:
     """The version of a QEMU program as (major, minor). Raises ProvisionError if it does not say one."""
     try:
-        result = subprocess.run([str(program), "--version"], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(
+            [str(program), "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
     except OSError as error:
         raise ProvisionError(f"QEMU cannot be started: {error.strerror}", where=program,
                              hint=f"give --qemu the path of a {PROGRAM} program") from error  # fmt: skip
@@ -51,10 +53,14 @@ def version(program: Path) -> tuple[int, int]:
 def _explicit(program: Path) -> Path:
     found = shutil.which(str(program))
     if found is None:
-        raise InvalidInput("there is no such program", where=program, hint=f"give --qemu the path of {PROGRAM}")
+        raise InvalidInput(
+            "there is no such program", where=program, hint=f"give --qemu the path of {PROGRAM}"
+        )
     have = version(Path(found))
     if have < minimum():
-        raise InvalidInput(_too_old(have), where=found, hint="leave --qemu away to have a newer one installed")
+        raise InvalidInput(
+            _too_old(have), where=found, hint="leave --qemu away to have a newer one installed"
+        )
     return Path(found).absolute()
 
 

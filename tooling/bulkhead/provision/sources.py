@@ -19,7 +19,9 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _RELEASES = "bullseye|bookworm|trixie|forky|sid|oldoldstable|oldstable|stable|testing|unstable"
 _ARCHIVE_SUITE = re.compile(rf"({_RELEASES})(-updates|-backports)?$")
 _SECURITY_SUITE = re.compile(rf"({_RELEASES})-security$")
-_ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)")
+_ONE_LINE = re.compile(
+    r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)"
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ def _deb822(text: str) -> Iterator[Source]:
     text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", text):
         unfolded = re.sub(r"\n[ \t]+", " ", stanza)
-        fields = {k.strip().lower(): v.strip() for k, _, v in (li.partition(":") for li in unfolded.splitlines())}
+        fields = {
+            k.strip().lower(): v.strip() for k, _, v in (li.partition(":") for li in unfolded.splitlines())
+        }
         enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0")
         if not enabled or "deb" not in fields.get("types", "").split():
             continue

@@ -21,7 +21,9 @@ from bulkhead.provision.paths import cache_dir, make_once, say
 from bulkhead.provision.pins import flags
 
 BUILD_SECONDS = 900
-_STUB = '[package]\nname = "stub"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "stub.rs"\n[workspace]\n'
+_STUB = (
+    '[package]\nname = "stub"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "stub.rs"\n[workspace]\n'
+)
 _RECIPE = 2  # counts changes to this file which change the result for the same inputs
 
 
@@ -44,7 +46,9 @@ def private_sysroot(cargo: Path, version: str, source: Source, env: Mapping[str,
     `version` is the whole text of `rustc -vV`, `env` the toolchain's environment including RUSTC and CARGO_HOME.
     Raises BuildError.
     """
-    inputs = json.dumps([version, source.identity, _RECIPE, flags()["target"], flags()["sysroot"], flags()["remap"]])
+    inputs = json.dumps(
+        [version, source.identity, _RECIPE, flags()["target"], flags()["sysroot"], flags()["remap"]]
+    )
     key = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     target = cache_dir() / "sysroots" / key
     return make_once(target, lambda temporary: _build(temporary, cargo, source, env))
@@ -67,11 +71,21 @@ def _build(into: Path, cargo: Path, source: Source, env: Mapping[str, str]) -> N
     ]
     command = [str(cargo), "build", "--release", "-j2", "--target", triple, *_vendored(source.library),
                "-Z", f"build-std={recipe['crates']}", "-Z", f"build-std-features={recipe['features']}"]  # fmt: skip
-    extra = {"RUSTC_BOOTSTRAP": "1", "RUSTFLAGS": " ".join(rustflags), "CARGO_TARGET_DIR": str(work / "target")}
+    extra = {
+        "RUSTC_BOOTSTRAP": "1",
+        "RUSTFLAGS": " ".join(rustflags),
+        "CARGO_TARGET_DIR": str(work / "target"),
+    }
     if not source.in_compiler:
         extra["__CARGO_TESTS_ONLY_SRC_ROOT"] = str(source.library)
     result = subprocess.run(
-        command, cwd=work, env={**env, **extra}, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        command,
+        cwd=work,
+        env={**env, **extra},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
     )
     if result.returncode != 0:
         raise BuildError(

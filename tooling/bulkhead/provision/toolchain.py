@@ -91,7 +91,9 @@ def _environment(rustc: Path, cargo_home: Path, library_paths: tuple[Path, ...])
 
 
 def _version(rustc: Path, env: dict[str, str]) -> str:
-    result = subprocess.run([str(rustc), "-vV"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [str(rustc), "-vV"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
     if result.returncode != 0:
         raise ProvisionError(f"rustc does not run: {result.stderr.strip()}", where=rustc,
                              hint="remove the `toolchains` directory of the cache and run it again")  # fmt: skip
@@ -175,7 +177,9 @@ def _not_found(root: Path, lacking: Path) -> set[str]:
     env = dict(os.environ, LD_LIBRARY_PATH=f"{root / 'usr/lib/x86_64-linux-gnu'}:{lacking}", LC_ALL="C")
     programs = [str(bin_dir / name) for name in ("rustc", "cargo", "rustfmt", "clippy-driver", "ld.lld-19")]
     programs += [str(path) for path in lacking.iterdir()]
-    listing = subprocess.run(["ldd", *programs], env=env, capture_output=True, text=True, timeout=120, check=False)
+    listing = subprocess.run(
+        ["ldd", *programs], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
     return {line.split()[0] for line in listing.stdout.splitlines() if "not found" in line and "=>" in line}
 
 
@@ -186,8 +190,12 @@ def _not_found(root: Path, lacking: Path) -> set[str]:
 def _system() -> Toolchain:
     found = shutil.which("rustc")
     if found is None:
-        raise ProvisionError("no rustc on PATH", hint="use the pinned toolchain, which needs nothing installed")
-    printed = subprocess.run([found, "--print", "sysroot"], capture_output=True, text=True, timeout=120, check=False)
+        raise ProvisionError(
+            "no rustc on PATH", hint="use the pinned toolchain, which needs nothing installed"
+        )
+    printed = subprocess.run(
+        [found, "--print", "sysroot"], capture_output=True, text=True, timeout=120, check=False
+    )
     home = Path(printed.stdout.strip())
     rustc = home / "bin" / "rustc" if (home / "bin" / "rustc").is_file() else Path(found)
     beside = rustc.parent / "cargo"
@@ -213,7 +221,9 @@ def _system_lld(home: Path, version: str) -> Path:
     for name in ("ld.lld", *(f"ld.lld-{number}" for number in range(22, 15, -1))):
         if path := shutil.which(name):
             return Path(path)
-    raise ProvisionError("no lld for the system's rustc", hint="install the package `lld`, or use the pinned toolchain")
+    raise ProvisionError(
+        "no lld for the system's rustc", hint="install the package `lld`, or use the pinned toolchain"
+    )
 
 
 def _system_sysroot(home: Path, cargo: Path, version: str, env: dict[str, str]) -> tuple[Path, str]:
@@ -223,12 +233,16 @@ def _system_sysroot(home: Path, cargo: Path, version: str, env: dict[str, str]) 
         return home, "its own installed target"
     own = home / "lib" / "rustlib" / "src" / "rust" / "library"
     if (own / "core").is_dir():
-        return private_sysroot(cargo, version, Source(own, _field(version, "commit-hash"), True), env), "its own rust-src"
+        return private_sysroot(
+            cargo, version, Source(own, _field(version, "commit-hash"), True), env
+        ), "its own rust-src"
     number = _field(version, "release")
     for pin in pins.group("toolchain", "sources"):
         if pin.version.startswith(f"{number}+"):
             source = Source(_debian_library(pin, number), pin.sha256, in_compiler=False)
-            return private_sysroot(cargo, version, source, env), f"core from Debian's {pin.name} {pin.version}"
+            return private_sysroot(
+                cargo, version, source, env
+            ), f"core from Debian's {pin.name} {pin.version}"
     if shutil.which("rustup"):
         say(f"rustup target add {triple}")
         added = subprocess.run(["rustup", "target", "add", triple], timeout=900, check=False)
@@ -242,6 +256,7 @@ def _system_sysroot(home: Path, cargo: Path, version: str, env: dict[str, str]) 
 
 def _debian_library(pin: pins.Pin, number: str) -> Path:
     root = make_once(
-        cache_dir() / "toolchains" / f"source-{pin.sha256[:16]}", lambda into: apt.unpack(apt.fetch([pin])[pin.name], into)
+        cache_dir() / "toolchains" / f"source-{pin.sha256[:16]}",
+        lambda into: apt.unpack(apt.fetch([pin])[pin.name], into),
     )
     return root / "usr" / "src" / f"rustc-{number}" / "library"
