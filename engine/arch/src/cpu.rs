@@ -1,0 +1,328 @@
+//! Every EL2 control register, written by the engine on each CPU; nothing is inherited. Trust label: TRUSTED.
+//!
+//! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/docs/trust.md`.
+//! Order: the MMU registers are boot's (`image`, with the constants of this file), then [`init`], then
+//! [`enter_host`].
+
+use core::sync::atomic::{Ordering, fence};
+
+use crate::features::{Optional, physical_bits, physical_range};
+use crate::percpu::{HostContext, context, context_address};
+use crate::statics::CONFIG;
+use crate::sysreg::{dsb_sy, isb};
+use crate::{gic, vectors};
+
+/// `MAIR_EL2`: attribute 0 Normal Write-Back (RAM), attribute 1 Device-nGnRE.
+pub const MAIR: u64 = 0xff | 0x04 << 8;
+/// `SCTLR_EL2`: RES1 bits, M, C, SA, I, WXN.
+pub const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+
+/// Inner shareable, write-back at both levels: SH0, ORGN0, IRGN0 of `TCR_EL2` and `VTCR_EL2`.
+const WALK_ATTRIBUTES: u64 = 3 << 12 | 1 << 10 | 1 << 8;
+
+/// `TCR_EL2`: 48-bit addresses, 4 KiB granule; RES1 bits 31 and 23.
+#[must_use]
+pub fn tcr() -> u64 {
+    1 << 31 | 1 << 23 | physical_range() << 16 | WALK_ATTRIBUTES | 16
+}
+
+/// `VTCR_EL2` of the host: as many bits as there are physical ones, start at level 0, 8-bit VMIDs.
+#[must_use]
+pub fn host_vtcr() -> u64 {
+    const START_LEVEL_0: u64 = 2 << 6;
+    1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_0 | (64 - physical_bits())
+}
+
+/// `VTCR_EL2` of VMs: 39 bits, start at level 1.
+#[must_use]
+pub fn vm_vtcr() -> u64 {
+    const START_LEVEL_1: u64 = 1 << 6;
+    1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_1 | (64 - bulkhead_abi::IPA_BITS as u64)
+}
+
+/// Bits of `HCR_EL2`.
+mod hcr {
+    pub const VM: u64 = 1;
+    pub const SWIO: u64 = 1 << 1;
+    pub const PTW: u64 = 1 << 2;
+    pub const FMO: u64 = 1 << 3;
+    pub const IMO: u64 = 1 << 4;
+    pub const AMO: u64 = 1 << 5;
+    pub const FB: u64 = 1 << 9;
+    pub const BSU_INNER: u64 = 1 << 10;
+    pub const DC: u64 = 1 << 12;
+    pub const TWI: u64 = 1 << 13;
+    pub const TID1: u64 = 1 << 16;
+    pub const TID2: u64 = 1 << 17;
+    pub const TID3: u64 = 1 << 18;
+    pub const TSC: u64 = 1 << 19;
+    pub const TIDCP: u64 = 1 << 20;
+    pub const TACR: u64 = 1 << 21;
+    pub const TSW: u64 = 1 << 22;
+    pub const TVM: u64 = 1 << 26;
+    pub const TRVM: u64 = 1 << 30;
+    pub const RW: u64 = 1 << 31;
+    pub const TLOR: u64 = 1 << 35;
+    pub const TERR: u64 = 1 << 36;
+    pub const TID5: u64 = 1 << 58;
+
+    /// Both: AArch64, stage 2, SMC and IMPLEMENTATION DEFINED features trap. API, APK, ATA, EnSCXT and the like stay
+    /// clear: pointer authentication, tagging and SCXTNUM trap.
+    pub const COMMON: u64 = RW | VM | SWIO | TSC | TIDCP | TACR | TSW | TLOR | TERR | TID5;
+}
+
+/// `HCR_EL2` while the host runs: no stage 1 (DC), whose registers trap; interrupts go to EL1.
+pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TRVM | hcr::TID2;
+/// `HCR_EL2` while a VM runs: interrupts and SErrors exit, WFI exits, TLB and cache maintenance is broadcast.
+pub const VM_HCR: u64 = hcr::COMMON
+    | hcr::PTW
+    | hcr::FMO
+    | hcr::IMO
+    | hcr::AMO
+    | hcr::FB
+    | hcr::BSU_INNER
+    | hcr::TWI
+    | hcr::TID1
+    | hcr::TID3;
+
+/// `CPTR_EL2.TFP`.
+pub const CPTR_TFP: u64 = 1 << 10;
+/// `CPTR_EL2`, FP trapped too: RES1 bits (7:0, 9, 12 = TSM, 13), TZ, TTA, TAM.
+const CPTR: u64 = 0x32ff | 1 << 8 | CPTR_TFP | 1 << 20 | 1 << 30;
+/// `CNTHCTL_EL2` while the host runs: EL1PCTEN, EL1PCEN; the physical timer is the host's.
+const HOST_CNTHCTL: u64 = 3;
+/// `CNTHCTL_EL2` while a VM runs: EL1PCTEN; `CNTP_*` trap.
+const VM_CNTHCTL: u64 = 1;
+/// `SCTLR_EL1` while the host runs: RES1 bits, little-endian, MMU off, instruction cache on.
+const HOST_SCTLR: u64 = 0x30d0_0800 | 1 << 12;
+/// EL1h, DAIF masked.
+const HOST_PSTATE: u64 = 0x3c5;
+
+/// Initialises this CPU, which has index `cpu`, after the MMU was turned on with this file's values and SP was set to
+/// the CPU's context address; `statics::CONFIG` holds boot's decisions and the redistributor is awake.
+///
+/// # Safety
+/// The per-CPU area, the record windows and the device window are mapped; no other CPU uses index `cpu`.
+pub unsafe fn init(cpu: u64) {
+    // SAFETY: the address is this CPU's context, which boot has mapped (caller).
+    unsafe { msr!("TPIDR_EL2", context_address(cpu)) };
+    vectors::install();
+    let host = context(cpu);
+    init_context(host, cpu);
+    let optional = Optional::detect();
+    // SAFETY: EL1 does not run on this CPU yet; each function writes control registers that exist (feature checks).
+    unsafe {
+        init_traps(host, optional.performance_monitors);
+        init_identity();
+        init_timers(&optional);
+        init_exceptions();
+        init_el1();
+        init_optional(&optional);
+        if optional.performance_monitors {
+            stop_counters();
+        }
+    }
+    gic::init_cpu_interface();
+    gic::enable_private_interrupts(cpu);
+    isb();
+    dsb_sy();
+}
+
+fn init_context(host: &HostContext, cpu: u64) {
+    host.cpu.set(cpu);
+    host.mpidr.set(mrs!("MPIDR_EL1"));
+    host.loaded.set(0);
+    host.host_hcr.set(HOST_HCR);
+    host.host_vtcr.set(CONFIG.host_vtcr());
+    host.host_cptr.set(CPTR);
+    host.host_cnthctl.set(HOST_CNTHCTL);
+    host.host_vttbr.set(CONFIG.host_vttbr());
+    host.host_sctlr.set(HOST_SCTLR);
+    host.vm_hcr.set(VM_HCR);
+    host.vm_vtcr.set(CONFIG.vm_vtcr());
+    host.vm_cptr.set(CPTR);
+    host.vm_cnthctl.set(VM_CNTHCTL);
+}
+
+/// Trap controls and stage 2.
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_traps(host: &HostContext, has_counters: bool) {
+    // SAFETY: as above.
+    unsafe {
+        msr!("HCR_EL2", host.host_hcr.get());
+        msr!("VTCR_EL2", host.host_vtcr.get());
+        msr!("VTTBR_EL2", host.host_vttbr.get());
+        msr!("CPTR_EL2", host.host_cptr.get());
+        msr!("MDCR_EL2", mdcr(has_counters));
+        msr!("HSTR_EL2", 0u64);
+        msr!("HACR_EL2", 0u64);
+        msr!("ACTLR_EL2", 0u64);
+    }
+}
+
+/// `MDCR_EL2`: debug registers (TDA, TDOSA, TDRA, TDCC), counters (TPM, TPMCR), SPE (TPMS, E2PB = 0), trace (TTRF,
+/// E2TB = 0) trap; no counting at EL2 (HPMD, HCCD). HPMN covers all counters, its reset value.
+fn mdcr(has_counters: bool) -> u64 {
+    let counters = if has_counters { mrs!("PMCR_EL0") >> 11 & 0x1f } else { 0 };
+    counters | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 17 | 1 << 19 | 1 << 23 | 1 << 27
+}
+
+/// Identity of the virtual CPU: a VM sees this CPU's MIDR; its MPIDR is loaded with the vCPU.
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_identity() {
+    let (identity, affinity) = (mrs!("MIDR_EL1"), mrs!("MPIDR_EL1"));
+    // SAFETY: as above.
+    unsafe {
+        msr!("VPIDR_EL2", identity);
+        msr!("VMPIDR_EL2", affinity);
+    }
+}
+
+/// Timers off, offsets zero.
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_timers(optional: &Optional) {
+    // SAFETY: as above.
+    unsafe {
+        msr!("CNTHCTL_EL2", HOST_CNTHCTL);
+        msr!("CNTVOFF_EL2", 0u64);
+        msr!("CNTHP_CTL_EL2", 0u64);
+        msr!("CNTP_CTL_EL0", 0u64);
+        msr!("CNTV_CTL_EL0", 0u64);
+        if optional.host_extensions {
+            msr!("S3_4_C14_C3_1", 0u64); // CNTHV_CTL_EL2
+            msr!("S3_4_C13_C0_1", 0u64); // CONTEXTIDR_EL2
+        }
+        if optional.counter_offset {
+            msr!("S3_4_C14_C0_6", 0u64); // CNTPOFF_EL2
+        }
+    }
+}
+
+/// Fault and virtual error registers.
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_exceptions() {
+    // SAFETY: as above.
+    unsafe {
+        msr!("AMAIR_EL2", 0u64);
+        msr!("AFSR0_EL2", 0u64);
+        msr!("AFSR1_EL2", 0u64);
+        msr!("VDISR_EL2", 0u64);
+        msr!("VSESR_EL2", 0u64);
+        msr!("DISR_EL1", 0u64);
+    }
+}
+
+/// EL1 registers that are constant while the engine runs, and resident ones before the first vCPU.
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_el1() {
+    // SAFETY: as above.
+    unsafe {
+        msr!("ACTLR_EL1", 0u64);
+        msr!("MDSCR_EL1", 0u64);
+        msr!("TTBR0_EL1", 0u64);
+        msr!("TTBR1_EL1", 0u64);
+        msr!("MAIR_EL1", 0u64);
+        msr!("AMAIR_EL1", 0u64);
+        msr!("CONTEXTIDR_EL1", 0u64);
+        msr!("AFSR0_EL1", 0u64);
+        msr!("AFSR1_EL1", 0u64);
+        msr!("CSSELR_EL1", 0u64);
+    }
+}
+
+/// Control registers of optional features. Zero is the value that traps or disables, in the fine-grained ones for all
+/// features added later ("n" fields).
+///
+/// # Safety
+/// EL1 does not run on this CPU yet.
+unsafe fn init_optional(optional: &Optional) {
+    // SAFETY: as above; each register exists by the feature that guards it.
+    unsafe {
+        if optional.fine_grained_traps >= 1 {
+            msr!("S3_4_C1_C1_4", 0u64); // HFGRTR_EL2
+            msr!("S3_4_C1_C1_5", 0u64); // HFGWTR_EL2
+            msr!("S3_4_C1_C1_6", 0u64); // HFGITR_EL2
+            msr!("S3_4_C3_C1_4", 0u64); // HDFGRTR_EL2
+            msr!("S3_4_C3_C1_5", 0u64); // HDFGWTR_EL2
+            if optional.activity_monitors {
+                msr!("S3_4_C3_C1_6", 0u64); // HAFGRTR_EL2
+            }
+        }
+        if optional.fine_grained_traps >= 2 {
+            msr!("S3_4_C3_C1_0", 0u64); // HDFGRTR2_EL2
+            msr!("S3_4_C3_C1_1", 0u64); // HDFGWTR2_EL2
+            msr!("S3_4_C3_C1_2", 0u64); // HFGRTR2_EL2
+            msr!("S3_4_C3_C1_3", 0u64); // HFGWTR2_EL2
+            msr!("S3_4_C3_C1_7", 0u64); // HFGITR2_EL2
+        }
+        if optional.extended_configuration {
+            msr!("S3_4_C1_C2_2", 0u64); // HCRX_EL2
+        }
+        if optional.memory_tagging {
+            msr!("S3_4_C5_C6_0", 0u64); // TFSR_EL2
+        }
+        if optional.ordering_regions {
+            msr!("LORC_EL1", 0u64);
+        }
+        if optional.partitioning {
+            msr!("S3_4_C10_C5_0", 3u64 << 48); // MPAM2_EL2: TRAPMPAM0EL1, TRAPMPAM1EL1
+        }
+        if optional.profiling {
+            msr!("S3_4_C9_C9_0", 0u64); // PMSCR_EL2
+            msr!("S3_0_C9_C10_0", 0u64); // PMBLIMITR_EL1
+        }
+        if optional.trace_buffer {
+            msr!("S3_0_C9_C11_0", 0u64); // TRBLIMITR_EL1
+        }
+        if optional.trace_filter {
+            msr!("S3_4_C1_C2_1", 0u64); // TRFCR_EL2
+        }
+    }
+}
+
+/// No counter counts and none interrupts.
+///
+/// # Safety
+/// The CPU has the performance monitors extension, version 3.
+unsafe fn stop_counters() {
+    // SAFETY: as above.
+    unsafe {
+        msr!("PMCR_EL0", 0u64);
+        msr!("PMUSERENR_EL0", 0u64);
+        msr!("PMCNTENCLR_EL0", 0xffff_ffffu64);
+        msr!("PMINTENCLR_EL1", 0xffff_ffffu64);
+        msr!("PMOVSCLR_EL0", 0xffff_ffffu64);
+    }
+}
+
+/// Starts the host on this CPU at physical address `entry`, EL1h, all interrupts masked, x0 = `argument`, every other
+/// register zero.
+///
+/// # Safety
+/// [`init`] has run on this CPU; nothing on this CPU's stack is needed any more.
+pub unsafe fn enter_host(entry: u64, argument: u64) -> ! {
+    let host = crate::percpu::current();
+    // SAFETY: the host does not run on this CPU: nobody else uses its saved registers.
+    unsafe {
+        *host.x.get() = [0; 31];
+        (*host.x.get())[0] = argument;
+    }
+    host.elr.set(entry);
+    host.spsr.set(HOST_PSTATE);
+    host.sp_el1.set(0);
+    host.vbar_el1.set(0);
+    host.tpidr_el1.set(0);
+    fence(Ordering::SeqCst);
+    // SAFETY: the context is complete.
+    unsafe { vectors::enter_host(host) }
+}

@@ -1,0 +1,95 @@
+//! Synchronous exceptions of the host that are no calls: reflected to it, never fatal. Trust label: TRUSTED.
+//!
+//! Source: Arm ARM DDI 0487, D24.2.40 (`ESR_ELx`), D8.2 (stage 2 walk).
+
+use bulkhead_core::addr::{FRAME_SHIFT, Frame};
+use bulkhead_core::hardware::Hardware;
+use bulkhead_core::stage2;
+use bulkhead_core::vcpu::inject::{self, Abort, Resumption};
+use bulkhead_core::vcpu::processor::Processor;
+
+use crate::Machine;
+use crate::percpu::HostContext;
+
+const EC_SYSTEM: u64 = 0x18;
+const EC_INSTRUCTION_ABORT: u64 = 0x20;
+const EC_DATA_ABORT: u64 = 0x24;
+
+/// Fault status without its level bits, and the value of a translation fault.
+const FAULT_KIND: u64 = 0x3c;
+const TRANSLATION_FAULT: u64 = 0x04;
+
+/// ISS of `MRS Xt, <register>` without Rt: op0, op2, op1, CRn, CRm, direction.
+const fn read_of(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
+    op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1 | 1
+}
+const REGISTER_MASK: u64 = read_of(3, 7, 15, 15, 7);
+/// `HCR_EL2.TRVM` traps these with the stage 1 registers; a host needs them to understand its own exceptions.
+const ESR_EL1: u64 = read_of(3, 0, 5, 2, 0);
+const FAR_EL1: u64 = read_of(3, 0, 6, 0, 0);
+/// `HCR_EL2.TID2` traps it with the cache geometry registers.
+const CTR_EL0: u64 = read_of(3, 3, 0, 0, 1);
+
+/// Handles the exception in `ESR_EL2`; the host's registers are in `host`.
+pub fn exception(host: &HostContext) {
+    let syndrome = Machine.syndrome();
+    match syndrome.esr >> 26 & 0x3f {
+        EC_SYSTEM => system(host, syndrome.esr),
+        EC_DATA_ABORT => abort(syndrome.esr, syndrome.far, syndrome.hpfar, Abort::Data),
+        EC_INSTRUCTION_ABORT => abort(syndrome.esr, syndrome.far, syndrome.hpfar, Abort::Instruction),
+        _ => go_on(inject::undefined(Machine, at())),
+    }
+}
+
+/// Where the exception was taken.
+fn at() -> Resumption {
+    Resumption { pc: mrs!("ELR_EL2"), pstate: mrs!("SPSR_EL2") }
+}
+
+fn go_on(to: Resumption) {
+    // SAFETY: the exception return goes to the host at the EL that `inject` computes or that it came from.
+    unsafe {
+        msr!("ELR_EL2", to.pc);
+        msr!("SPSR_EL2", to.pstate);
+    }
+}
+
+fn system(host: &HostContext, esr: u64) {
+    let value = match esr & REGISTER_MASK {
+        ESR_EL1 => mrs!("ESR_EL1"),
+        FAR_EL1 => mrs!("FAR_EL1"),
+        CTR_EL0 => mrs!("CTR_EL0"),
+        _ => return go_on(inject::undefined(Machine, at())),
+    };
+    let transfer = (esr >> 5 & 31) as usize;
+    // SAFETY: only the engine accesses the host's saved registers while it handles the exception.
+    let registers = unsafe { &mut *host.x.get() };
+    if let Some(register) = registers.get_mut(transfer) {
+        *register = value;
+    }
+    let from = at();
+    go_on(Resumption { pc: from.pc.wrapping_add(4), pstate: from.pstate });
+}
+
+/// A stage 2 abort. Another CPU may have been splitting the block: the leaf is read again, and when it permits the
+/// access by now, the host retries. Otherwise the host takes an external abort.
+fn abort(esr: u64, far: u64, hpfar: u64, kind: Abort) {
+    let page = (hpfar & 0x0fff_ffff_fff0) << 8;
+    if esr & FAULT_KIND == TRANSLATION_FAULT && is_mapped(page) {
+        return;
+    }
+    go_on(inject::external_abort(Machine, at(), kind, far));
+}
+
+/// Whether the host's stage 2 maps the page of RAM at `address` now.
+fn is_mapped(address: u64) -> bool {
+    let frame = Frame(address.wrapping_sub(Machine.ram_base()) >> FRAME_SHIFT);
+    if frame.0 >= Machine.frames() {
+        return false;
+    }
+    let entry = Machine.host_entry(frame.block());
+    if entry & stage2::TABLE != stage2::TABLE {
+        return entry & stage2::VALID != 0;
+    }
+    Machine.table_entry(stage2::target(Machine, entry), frame.slot()) & stage2::VALID != 0
+}

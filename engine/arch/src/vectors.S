@@ -1,0 +1,351 @@
+// Exception vectors of EL2 and the world switch.
+//
+// Trust label: TRUSTED. Source: Arm ARM DDI 0487, D1.3 (exceptions), D19.2 (registers).
+// SP_EL2 is the current context: HostContext while the host runs, VcpuContext while a VM runs; both begin with
+// x0..x30. TPIDR_EL2 is HostContext; the Rust stack grows down from it. Names in braces are offsets and symbols
+// that vectors.rs supplies. No ISB stands before an ERET: the exception return synchronises the context.
+
+.macro save_caller_saved             // x0 to x18 and x30: what Rust may change
+    stp     x0, x1, [sp]
+    stp     x2, x3, [sp, #0x10]
+    stp     x4, x5, [sp, #0x20]
+    stp     x6, x7, [sp, #0x30]
+    stp     x8, x9, [sp, #0x40]
+    stp     x10, x11, [sp, #0x50]
+    stp     x12, x13, [sp, #0x60]
+    stp     x14, x15, [sp, #0x70]
+    stp     x16, x17, [sp, #0x80]
+    str     x18, [sp, #0x90]
+    str     x30, [sp, #0xf0]
+.endm
+
+.macro save_callee_saved             // x19 to x29
+    str     x19, [sp, #0x98]
+    stp     x20, x21, [sp, #0xa0]
+    stp     x22, x23, [sp, #0xb0]
+    stp     x24, x25, [sp, #0xc0]
+    stp     x26, x27, [sp, #0xd0]
+    stp     x28, x29, [sp, #0xe0]
+.endm
+
+.macro load_caller_saved
+    ldp     x0, x1, [sp]
+    ldp     x2, x3, [sp, #0x10]
+    ldp     x4, x5, [sp, #0x20]
+    ldp     x6, x7, [sp, #0x30]
+    ldp     x8, x9, [sp, #0x40]
+    ldp     x10, x11, [sp, #0x50]
+    ldp     x12, x13, [sp, #0x60]
+    ldp     x14, x15, [sp, #0x70]
+    ldp     x16, x17, [sp, #0x80]
+    ldr     x18, [sp, #0x90]
+    ldr     x30, [sp, #0xf0]
+.endm
+
+.macro load_callee_saved
+    ldr     x19, [sp, #0x98]
+    ldp     x20, x21, [sp, #0xa0]
+    ldp     x22, x23, [sp, #0xb0]
+    ldp     x24, x25, [sp, #0xc0]
+    ldp     x26, x27, [sp, #0xd0]
+    ldp     x28, x29, [sp, #0xe0]
+.endm
+
+.macro return_to_el1                 // no speculation past the exception return
+    eret
+    dsb     nsh
+    isb
+.endm
+
+// A vector that only the engine itself can cause: 0 to 7 are its own exceptions, 8 up are impossible ones.
+.macro engine_fault kind
+    .balign 0x80
+    msr     tpidr_el1, x0            // the one scratch register; EL1 never runs again
+    mov     x0, #\kind
+    b       bulkhead_engine_fault
+.endm
+
+.macro own_exceptions
+    engine_fault 0
+    engine_fault 1
+    engine_fault 2
+    engine_fault 3
+    engine_fault 4
+    engine_fault 5
+    engine_fault 6
+    engine_fault 7
+.endm
+
+.section .vectors, "ax"
+
+// -------------------------------------------------------------------------------------- while the host runs
+.balign 0x800
+.global bulkhead_host_vectors
+bulkhead_host_vectors:
+    own_exceptions
+    .balign 0x80
+    save_caller_saved
+    mrs     x1, esr_el2
+    lsr     x2, x1, #26
+    cmp     x2, #0x16                // HVC
+    b.ne    host_trap
+    b       host_call
+    engine_fault 9                   // IRQ, FIQ and SError go to EL1 while the host runs (IMO, FMO, AMO clear)
+    engine_fault 10
+    engine_fault 11
+    engine_fault 12                  // EL1 is AArch64 and the host has no AArch32 EL0
+    engine_fault 13
+    engine_fault 14
+    engine_fault 15
+
+// -------------------------------------------------------------------------------------- while a VM runs
+.balign 0x800
+.global bulkhead_vm_vectors
+bulkhead_vm_vectors:
+    own_exceptions
+.macro vm_exception kind
+    .balign 0x80
+    save_caller_saved
+    mov     x2, #\kind
+    b       vm_exit
+.endm
+    vm_exception {SYNCHRONOUS}
+    vm_exception {IRQ}
+    vm_exception {FIQ}
+    vm_exception {SERROR}
+    vm_exception {SYNCHRONOUS}       // AArch32 EL0 of the VM
+    vm_exception {IRQ}
+    vm_exception {FIQ}
+    vm_exception {SERROR}
+
+.text
+
+host_trap:
+    cmp     x2, #0x17                // SMC, which HCR_EL2.TSC traps: the return address is the instruction's own
+    b.ne    host_exception
+    mrs     x2, elr_el2
+    add     x2, x2, #4
+    msr     elr_el2, x2
+host_call:
+    movz    w2, #{VCPU_RUN_HIGH}, lsl #16
+    movk    w2, #{VCPU_RUN_LOW}
+    cmp     x0, x2
+    b.eq    vcpu_run
+    mov     x0, sp
+    bl      {host_call}
+    load_caller_saved
+    return_to_el1
+
+host_exception:                      // any register may be the operand of a trapped instruction
+    save_callee_saved
+    mov     x0, sp
+    bl      {host_exception}
+    load_callee_saved
+    load_caller_saved
+    return_to_el1
+
+vcpu_run:
+    save_callee_saved
+    mrs     x4, elr_el2
+    mrs     x5, spsr_el2
+    mrs     x6, sp_el1
+    mrs     x7, vbar_el1
+    mrs     x8, tpidr_el1
+    stp     x4, x5, [sp, #{H_ELR}]
+    stp     x6, x7, [sp, #{H_SP_EL1}]
+    str     x8, [sp, #{H_TPIDR_EL1}]
+    mov     x0, sp
+    bl      {vcpu_run}               // the context to enter, or 0 with the answer in the host's x0 and x1
+    cbnz    x0, enter_vm
+    load_callee_saved
+    load_caller_saved
+    return_to_el1
+
+enter_vm:                            // x0 = VcpuContext, SP = HostContext
+    ldp     x10, x11, [sp, #{H_VM_HCR}]
+    ldp     x12, x13, [sp, #{H_VM_CPTR}]
+    mov     sp, x0
+    ldr     x14, [sp, #{V_VTTBR}]
+    ldp     x15, x16, [sp, #{V_PC}]
+    adr     x17, bulkhead_vm_vectors
+    msr     hcr_el2, x10
+    msr     vtcr_el2, x11
+    msr     cptr_el2, x12
+    msr     cnthctl_el2, x13
+    msr     vttbr_el2, x14
+    msr     elr_el2, x15
+    msr     spsr_el2, x16
+    msr     vbar_el2, x17
+    ldp     x0, x1, [sp, #{V_SCTLR}] // sctlr, cpacr
+    ldr     x2, [sp, #{V_TCR}]
+    ldp     x3, x4, [sp, #{V_VBAR}]  // vbar, sp_el0
+    ldp     x5, x6, [sp, #{V_SP_EL1}] // sp_el1, elr
+    ldp     x7, x8, [sp, #{V_SPSR}]  // spsr, esr
+    ldr     x9, [sp, #{V_FAR}]
+    ldp     x10, x11, [sp, #{V_TPIDR_EL0}] // tpidr_el0, tpidrro_el0
+    ldp     x12, x13, [sp, #{V_TPIDR_EL1}] // tpidr_el1, par
+    ldp     x14, x15, [sp, #{V_CNTKCTL}] // cntkctl, cntv_ctl
+    ldr     x16, [sp, #{V_CNTV_CVAL}]
+    msr     sctlr_el1, x0
+    msr     cpacr_el1, x1
+    msr     tcr_el1, x2
+    msr     vbar_el1, x3
+    msr     sp_el0, x4
+    msr     sp_el1, x5
+    msr     elr_el1, x6
+    msr     spsr_el1, x7
+    msr     esr_el1, x8
+    msr     far_el1, x9
+    msr     tpidr_el0, x10
+    msr     tpidrro_el0, x11
+    msr     tpidr_el1, x12
+    msr     par_el1, x13
+    msr     cntkctl_el1, x14
+    msr     cntv_cval_el0, x16
+    msr     cntv_ctl_el0, x15
+resume_vm:
+    load_callee_saved
+    load_caller_saved
+    return_to_el1
+
+vm_exit:                             // x2 = kind; x0 to x18 and x30 are saved
+    save_callee_saved
+    hint    #16                      // ESB: an SError that the VM caused is pended no further than here
+    mrs     x4, elr_el2
+    mrs     x5, spsr_el2
+    stp     x4, x5, [sp, #{V_PC}]
+    mov     x19, sp
+    mrs     x20, tpidr_el2
+    mov     sp, x20
+    mov     x0, x19
+    mov     x1, x20
+    bl      {vm_exit}
+    cbnz    x0, leave_vm
+    mov     sp, x19
+    ldp     x4, x5, [sp, #{V_PC}]
+    msr     elr_el2, x4
+    msr     spsr_el2, x5
+    b       resume_vm
+
+leave_vm:                            // x19 = VcpuContext, SP = HostContext; bit 1 of x0: the context is gone
+    tbnz    w0, #1, enter_host
+    mrs     x0, sctlr_el1
+    mrs     x1, cpacr_el1
+    mrs     x2, tcr_el1
+    mrs     x3, vbar_el1
+    mrs     x4, sp_el0
+    mrs     x5, sp_el1
+    mrs     x6, elr_el1
+    mrs     x7, spsr_el1
+    mrs     x8, esr_el1
+    mrs     x9, far_el1
+    mrs     x10, tpidr_el0
+    mrs     x11, tpidrro_el0
+    mrs     x12, tpidr_el1
+    mrs     x13, par_el1
+    mrs     x14, cntkctl_el1
+    mrs     x15, cntv_ctl_el0
+    mrs     x16, cntv_cval_el0
+    stp     x0, x1, [x19, #{V_SCTLR}]
+    str     x2, [x19, #{V_TCR}]
+    stp     x3, x4, [x19, #{V_VBAR}]
+    stp     x5, x6, [x19, #{V_SP_EL1}]
+    stp     x7, x8, [x19, #{V_SPSR}]
+    str     x9, [x19, #{V_FAR}]
+    stp     x10, x11, [x19, #{V_TPIDR_EL0}]
+    stp     x12, x13, [x19, #{V_TPIDR_EL1}]
+    stp     x14, x15, [x19, #{V_CNTKCTL}]
+    str     x16, [x19, #{V_CNTV_CVAL}]
+enter_host:                          // SP = HostContext: the host's values, zero where it has none
+    ldp     x0, x1, [sp, #{H_HCR}]   // hcr, vtcr
+    ldp     x2, x3, [sp, #{H_CPTR}]  // cptr, cnthctl
+    ldp     x4, x5, [sp, #{H_VTTBR}] // vttbr, sctlr_el1
+    ldp     x6, x7, [sp, #{H_ELR}]   // elr, spsr
+    ldp     x8, x9, [sp, #{H_SP_EL1}] // sp_el1, vbar_el1
+    ldr     x10, [sp, #{H_TPIDR_EL1}]
+    adr     x11, bulkhead_host_vectors
+    msr     hcr_el2, x0
+    msr     vtcr_el2, x1
+    msr     cptr_el2, x2
+    msr     cnthctl_el2, x3
+    msr     vttbr_el2, x4
+    msr     sctlr_el1, x5
+    msr     elr_el2, x6
+    msr     spsr_el2, x7
+    msr     sp_el1, x8
+    msr     vbar_el1, x9
+    msr     tpidr_el1, x10
+    msr     vbar_el2, x11
+    msr     cntv_ctl_el0, xzr
+    msr     cntv_cval_el0, xzr
+    msr     cpacr_el1, xzr
+    msr     tcr_el1, xzr
+    msr     sp_el0, xzr
+    msr     elr_el1, xzr
+    msr     spsr_el1, xzr
+    msr     esr_el1, xzr
+    msr     far_el1, xzr
+    msr     tpidr_el0, xzr
+    msr     tpidrro_el0, xzr
+    msr     par_el1, xzr
+    msr     cntkctl_el1, xzr
+    load_callee_saved
+    load_caller_saved
+    return_to_el1
+
+// First entry of the host on this CPU: x0 = HostContext with all its values in place. Never returns.
+.global bulkhead_enter_host
+bulkhead_enter_host:
+    mov     sp, x0
+    b       enter_host
+
+// -------------------------------------------------------------------------------------- the engine's own faults
+// x0 = kind, its old value is in TPIDR_EL1. The frame goes to this CPU's emergency stack, whatever SP was; before
+// TPIDR_EL2 is set, to the boot CPU's. A second fault while dumping parks the CPU.
+bulkhead_engine_fault:
+    msr     tpidr_el0, x1
+    mrs     x1, tpidr_el2
+    cbz     x1, 1f
+    sub     x1, x1, #{EMERGENCY_DOWN}
+    b       2f
+1:  adrp    x1, {boot_stack}
+    add     x1, x1, :lo12:{boot_stack}
+    add     x1, x1, #{BOOT_STACK_SIZE}
+2:  sub     x1, x1, #{F_SIZE}
+    stp     x2, x3, [x1, #0x10]
+    ldr     x2, [x1, #{F_MARK}]
+    cbnz    x2, 3f
+    stp     x4, x5, [x1, #0x20]
+    stp     x6, x7, [x1, #0x30]
+    stp     x8, x9, [x1, #0x40]
+    stp     x10, x11, [x1, #0x50]
+    stp     x12, x13, [x1, #0x60]
+    stp     x14, x15, [x1, #0x70]
+    stp     x16, x17, [x1, #0x80]
+    stp     x18, x19, [x1, #0x90]
+    stp     x20, x21, [x1, #0xa0]
+    stp     x22, x23, [x1, #0xb0]
+    stp     x24, x25, [x1, #0xc0]
+    stp     x26, x27, [x1, #0xd0]
+    stp     x28, x29, [x1, #0xe0]
+    mov     x2, sp
+    stp     x30, x2, [x1, #0xf0]
+    mrs     x2, tpidr_el1
+    mrs     x3, tpidr_el0
+    stp     x2, x3, [x1]
+    mrs     x2, esr_el2
+    mrs     x3, far_el2
+    stp     x2, x3, [x1, #0x100]
+    mrs     x2, hpfar_el2
+    mrs     x3, elr_el2
+    stp     x2, x3, [x1, #0x110]
+    mrs     x2, spsr_el2
+    mov     x3, #1
+    stp     x2, x3, [x1, #0x120]     // spsr, mark
+    mov     sp, x1
+    mov     x2, x0
+    mov     x0, x1
+    mov     x1, x2
+    bl      {engine_exception}
+3:  wfi
+    b       3b
