@@ -26,7 +26,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from bulkhead.errors import BulkheadError
+from bulkhead.errors import BulkheadError, InvalidInput
 
 
 def command(function: Callable[..., None]) -> Any:
@@ -37,7 +37,7 @@ def command(function: Callable[..., None]) -> Any:
         try:
             function(*args, **kwargs)
         except BulkheadError as error:
-            raise Exit(f"bulkhead: {error}", code=1) from error
+            raise Exit(f"bulkhead: {error}", code=2 if isinstance(error, InvalidInput) else 1) from error
         except KeyboardInterrupt:
             raise Exit("bulkhead: interrupted", code=130) from None
 
@@ -82,13 +82,14 @@ def run(
     from bulkhead.machine import options
     from bulkhead.machine import run as machine
 
-    machine.main(
+    status = machine.main(
         options.parse_options(
             kernel=kernel, initrd=initrd, append=append, memory=memory, cpus=cpus, load_address=load_address,
             cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu,
             script=script, toolchain=toolchain,
         )
     )  # fmt: skip
+    raise Exit(code=status)
 
 
 @command
@@ -124,19 +125,19 @@ def layout(_: Context) -> None:
 
 
 @command
-def debug(_: Context) -> None:
-    """Start the machine halted, with gdb and the engine's symbols attached."""
+def debug(_: Context, vmlinux: str = "") -> None:
+    """Start the machine halted, with gdb and the symbols of engine and hypervisor (and a guest's vmlinux) loaded."""
     from bulkhead.machine import debug as machine
 
-    machine.main()
+    raise Exit(code=machine.main(vmlinux))
 
 
 @command
-def flash(_: Context, path: str) -> None:
-    """Write the image to a device or file."""
+def flash(_: Context, to: str) -> None:
+    """Write the image to a file or block device, and read it back."""
     from bulkhead.image import flash as image
 
-    image.main(path)
+    image.main(to)
 
 
 @command
