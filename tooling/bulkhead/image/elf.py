@@ -105,7 +105,9 @@ def read_program(path: Path) -> Program:
                 if one["sh_flags"] & SHF_ALLOC and one["sh_size"]
             )  # fmt: skip
     except (OSError, ELFError) as error:
-        raise InvalidInput(f"this ELF file cannot be read: {error}", where=path, hint="build it again") from error
+        raise InvalidInput(
+            f"this ELF file cannot be read: {error}", where=path, hint="build it again"
+        ) from error
     if machine != "EM_AARCH64" or not segments:
         raise InvalidInput("this is no linked program for AArch64", where=path, hint="build it again")
     return Program(path, entry, segments, sections)

@@ -19,9 +19,11 @@ CHUNK = 1 << 20
 
 
 def flash(image: Path, target: Path) -> int:
-    """Write `image` to `target` (a new or existing file, or a block device), verify it, and return its size in bytes.
+    """Write `image` to `target` (a new or existing file, or a block device), verify it, and return its size
+    in bytes.
 
-    InvalidInput if the target cannot take it (nothing is changed then), CheckFailed if it reads back differently.
+    InvalidInput if the target cannot take it (nothing is changed then), CheckFailed if it reads back
+    differently.
     """
     content = image.read_bytes()
     try:
@@ -34,7 +36,9 @@ def flash(image: Path, target: Path) -> int:
             _to_file(content, target)
     except OSError as error:
         hint = "check the path, your rights and the free space"
-        raise InvalidInput(f"the image cannot be written: {error.strerror}", where=target, hint=hint) from error
+        raise InvalidInput(
+            f"the image cannot be written: {error.strerror}", where=target, hint=hint
+        ) from error
     return len(content)
 
 
@@ -66,10 +70,14 @@ def _to_device(content: bytes, target: Path) -> None:
         size = struct.unpack("Q", fcntl.ioctl(fd, BLKGETSIZE64, bytes(8)))[0]
         if size < len(content):
             hint = "name a larger device"
-            raise InvalidInput(f"the device has {size} bytes, the image {len(content)}", where=target, hint=hint)
+            raise InvalidInput(
+                f"the device has {size} bytes, the image {len(content)}", where=target, hint=hint
+            )
         for start in range(0, len(content), CHUNK):
             if stream.write(content[start : start + CHUNK]) != len(content[start : start + CHUNK]):
-                raise MachineError("the device took only a part", where=target, hint="write again; the device may be bad")
+                raise MachineError(
+                    "the device took only a part", where=target, hint="write again; the device may be bad"
+                )
         os.fsync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     _verify(content, target, target)
@@ -78,4 +86,22 @@ def _to_device(content: bytes, target: Path) -> None:
 def _verify(content: bytes, written: Path, target: Path) -> None:
     with written.open("rb") as stream:
         if stream.read(len(content)) != content:
-            raise CheckFailed("what was written reads back differently", where=target, hint="the medium may be bad")
+            raise CheckFailed(
+                "what was written reads back differently", where=target, hint="the medium may be bad"
+            )
+
+
+def main(to: str) -> None:
+    """Build the bootable image, refuse it if its layout is wrong, and write it to the file or device `to`."""
+    from bulkhead.image import build
+    from bulkhead.image.layout import check, read_layout
+
+    if not to:
+        raise InvalidInput("nowhere to write to", where="--to", hint="name a file or a block device")
+    target = Path(to).expanduser()
+    if not target.parent.is_dir():
+        raise InvalidInput("there is no such directory", where=target.parent, hint="create it first")
+    images = build.build()
+    check(read_layout(images.elf, images.host_elf, images.image))
+    size = flash(images.image, target)
+    print(f"{size} bytes written to {target}, read back and found equal (SHA-256 {images.sha256})")

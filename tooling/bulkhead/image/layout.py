@@ -8,6 +8,7 @@ Source of the header's fields: Linux Documentation/arch/arm64/booting.rst, secti
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ from bulkhead.image.memory_map import HEADER_SIZE, PAGE, Window, window
 from bulkhead.inspect.symbols import Symbol, Symbols
 
 FAULTS_SHOWN = 10
+SIZE_FIELD = slice(16, 24)  # image_size in the arm64 Image header
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def check(layout: Layout) -> None:
         shown = "\n".join(f"    {fault}" for fault in found[:FAULTS_SHOWN])
         more = f"\n    and {len(found) - FAULTS_SHOWN} more" if len(found) > FAULTS_SHOWN else ""
         raise CheckFailed(
-            f"the image is refused:\n{shown}{more}", hint="build it again; if that does not help, mend the linker script"
+            f"the image is refused:\n{shown}{more}",
+            hint="build it again; if that does not help, mend the linker script",
         )
 
 
@@ -80,22 +83,27 @@ def _segment_faults(program: Program, allowed: Window) -> Iterator[str]:
         home = [one for one in program.segments if one.address <= section.address and section.end <= one.end]
         if not home:
             yield f"{name} is in no segment"
-        elif section.writable and not home[0].writable or section.executable and not home[0].executable:
+        elif (section.writable and not home[0].writable) or (section.executable and not home[0].executable):
             yield f"{name} needs more than its segment allows ({home[0].permissions})"
     yield from _overlaps(program)
 
 
 def _overlaps(program: Program) -> Iterator[str]:
-    kinds: dict[str, tuple[Segment | Section, ...]] = {"segments": program.segments, "sections": program.sections}
+    kinds: dict[str, tuple[Segment | Section, ...]] = {
+        "segments": program.segments,
+        "sections": program.sections,
+    }
     for kind, parts in kinds.items():
         for before, after in pairwise(sorted(parts, key=lambda one: one.address)):
             if after.address < before.end:
-                yield f"{kind} {before.address:#x}..{before.end:#x} and {after.address:#x}..{after.end:#x} overlap"
+                ranges = [f"{one.address:#x}..{one.end:#x}" for one in (before, after)]
+                yield f"{kind} {ranges[0]} and {ranges[1]} overlap"
     pages: dict[int, str] = {}
     for segment in program.segments if program.base else ():
         for page in range(segment.address // PAGE, -(-segment.end // PAGE)):
             if pages.setdefault(page, segment.permissions) != segment.permissions:
-                yield f"page {page * PAGE:#x} would need the permissions {pages[page]} and {segment.permissions}"
+                both = f"{pages[page]} and {segment.permissions}"
+                yield f"page {page * PAGE:#x} would need the permissions {both}"
 
 
 def _header_faults(layout: Layout) -> Iterator[str]:
@@ -114,15 +122,19 @@ def _header_faults(layout: Layout) -> Iterator[str]:
 
 def _byte_faults(layout: Layout) -> Iterator[str]:
     engine, host = layout.engine.flat(), layout.host.flat()
-    wanted = engine.ljust(layout.host_offset, b"\0") + host
+    wanted = bytearray(engine.ljust(layout.host_offset, b"\0") + host)
     image = layout.image
+    # The engine's header is told the length of the whole file, so that a loader keeps all of it.
+    wanted[SIZE_FIELD] = len(image).to_bytes(8, "little")
     if len(image) < layout.host_offset:
         yield f"the image ends at {len(image):#x}, inside the engine"
-    # The host program's zero-filled end may be left out of the file: its header makes the engine keep it free.
-    stored = layout.host_offset + max(s.address - layout.host.base + len(s.content) for s in layout.host.segments)
+    # The host program's zero-filled end may be missing in the file: its header makes the engine keep it free.
+    stored = layout.host_offset + max(
+        s.address - layout.host.base + len(s.content) for s in layout.host.segments
+    )
     if len(image) < stored:
         yield f"the image ends at {len(image):#x}, the host program's content at {stored:#x}"
-    for start, end in _differences(image, wanted.ljust(len(image), b"\0")[: len(image)]):
+    for start, end in _differences(image, bytes(wanted.ljust(len(image), b"\0")[: len(image)])):
         yield f"bytes {start:#x}..{end:#x} of the image differ from {_place(layout, start)}"
 
 
@@ -145,3 +157,21 @@ def _place(layout: Layout, offset: int) -> str:
         if section.address <= address < section.end:
             return f"{program.path.name}, section {section.name}, address {address:#x}"
     return "zero padding"
+
+
+def main() -> None:
+    """Build, show the layout, draw it to `build/layout.svg`, and refuse it if it is wrong (CheckFailed)."""
+    from rich.console import Console
+
+    from bulkhead.image import build
+    from bulkhead.report.layout import draw_layout, print_layout
+
+    images = build.build()
+    layout = read_layout(images.elf, images.host_elf, images.image)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    print_layout(layout, console)
+    drawing = build.BUILD / "layout.svg"
+    draw_layout(layout, drawing)
+    console.print(f"drawing: {drawing}")
+    check(layout)
+    console.print("no overlap, nothing writable and executable, nothing outside its window, every byte as linked")

@@ -1,5 +1,5 @@
-"""Judgements about a stopped machine: does what the hardware lets the host reach agree with the records, is what a
-VM had really gone?
+"""Judgements about a stopped machine: does what the hardware lets the host reach agree with the records, is
+what a VM had really gone?
 
 Trust label: CHECKED. Promises P5, P6 and P7 on memory, as observations of a running system.
 """
@@ -50,8 +50,12 @@ def _vm_faults(view: EngineView, slot: int) -> list[str]:
     own = view.frames_of(slot)
     pages = {frame for frame, one in own.items() if one.kind == Kind.VM_PAGE}
     mapped = {view.frame(one.output) for one in view.vm_mappings(slot)}
-    faults += [f"VM {slot} reaches frame {frame:#x}, not recorded as its page" for frame in sorted(mapped - pages)]
-    faults += [f"frame {frame:#x} is recorded as VM {slot}'s page but not mapped" for frame in sorted(pages - mapped)]
+    faults += [
+        f"VM {slot} reaches frame {frame:#x}, not recorded as its page" for frame in sorted(mapped - pages)
+    ]
+    faults += [
+        f"frame {frame:#x} is recorded as VM {slot}'s page but not mapped" for frame in sorted(pages - mapped)
+    ]
     for address, level in view.vm_tables(slot):
         one = own.get(view.frame(address))
         if one is None or one.kind != Kind.VM_TABLE or one.level != level:
@@ -79,7 +83,9 @@ def scrub_faults(view: EngineView, vm: int, frames: Iterable[int]) -> list[str]:
     faults = []
     if view.vm(vm).state != VmState.FREE:
         faults.append(f"slot {vm} is {view.vm(vm).state.name}, not FREE")
-    faults += [f"frame {frame:#x} is still recorded as {one.kind.name}" for frame, one in view.frames_of(vm).items()]
+    faults += [
+        f"frame {frame:#x} is still recorded as {one.kind.name}" for frame, one in view.frames_of(vm).items()
+    ]
     for frame in frames:
         record = view.record(frame)
         if record.kind in OF_A_VM:

@@ -1,7 +1,7 @@
 """The engine's state as the hardware and the ownership records tell it, read from a stopped machine.
 
-Trust label: TOOL. The way in: TTBR0_EL2 and VTTBR_EL2 from the emulated CPU; the engine's own stage 1 then leads
-from the virtual windows and the linked addresses of symbols to physical RAM. No software is asked.
+Trust label: TOOL. The way in: TTBR0_EL2 and VTTBR_EL2 from the emulated CPU; the engine's own stage 1 then
+leads from the virtual windows and the linked addresses of symbols to physical RAM. No software is asked.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class EngineView:
     """Everything below is one moment of a stopped machine."""
 
     def __init__(self, ram: RamSnapshot, symbols: Symbols, el2_root: int, host_root: int | None) -> None:
-        """`el2_root`: table of the engine's stage 1; `host_root`: of the host's stage 2 if some CPU ran the host."""
+        """`el2_root`: table of the engine's stage 1; `host_root`: of the host's stage 2 if some CPU ran the
+        host.
+        """
         self.ram = ram
         self.symbols = symbols
         self.el2_root = el2_root
@@ -56,7 +58,9 @@ class EngineView:
         """Physical address of an EL2 virtual address. MachineError if the engine does not map it."""
         found = translate(self.ram.words, self.el2_root, EL2_LEVEL, address)
         if found is None:
-            raise MachineError(f"the engine does not map {address:#x}", hint="do the symbols belong to this image?")
+            raise MachineError(
+                f"the engine does not map {address:#x}", hint="do the symbols belong to this image?"
+            )
         return found
 
     def read_virtual(self, address: int, length: int) -> bytes:
@@ -136,7 +140,9 @@ class EngineView:
         return tables(self.ram.words, self.frame_address(self.vm(slot).root), VM_LEVEL)
 
     def digest(self) -> str:
-        """A hash of every record and of all the host's stage 2: equal if and only if nothing about them changed."""
+        """A hash of every record and of all the host's stage 2: equal if and only if nothing about them
+        changed.
+        """
         state = hashlib.sha256()
         for block in range(self.config.frames // FRAMES_PER_BLOCK):
             kind = self.block_record(block)
@@ -171,8 +177,12 @@ def stopped_view(machine: QemuMachine, symbols: Symbols, *, patience: float = 10
         with machine.paused():
             el2, host = _roots(machine)
             if host is not None:
-                yield EngineView(RamSnapshot(machine.ram, RAM_BASE, machine.config.memory), symbols, el2, host)
+                yield EngineView(
+                    RamSnapshot(machine.ram, RAM_BASE, machine.config.memory), symbols, el2, host
+                )
                 return
         if time.monotonic() > limit:
-            raise MachineError(f"no CPU ran the host for {patience:g} s", hint="is a VM looping with interrupts off?")
+            raise MachineError(
+                f"no CPU ran the host for {patience:g} s", hint="is a VM looping with interrupts off?"
+            )
         machine.pump(0.02)

@@ -1,7 +1,7 @@
 """Walking VMSAv8-64 translation tables in a RAM snapshot (4 KiB granule).
 
-Trust label: TOOL. Source: Arm ARM DDI 0487 D8.2 (walk), D8.3 (descriptor formats). The walkers know the architecture
-only, so that what they say is the hardware's view and not the engine's.
+Trust label: TOOL. Source: Arm ARM DDI 0487 D8.2 (walk), D8.3 (descriptor formats). The walkers know the
+architecture only, so that what they say is the hardware's view and not the engine's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def span(level: int) -> int:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A leaf: `size` bytes at input address `address` go to `output`; `attributes` is the descriptor without it."""
+    """A leaf: `size` bytes at input address `address` go to `output`; `attributes` is the descriptor without
+    it.
+    """
 
     address: int
     output: int
@@ -39,7 +41,9 @@ class MalformedTable(ValueError):
 
 
 def leaves(words: Words, root: int, level: int, address: int = 0, entries: int = 512) -> Iterator[Mapping]:
-    """All leaves below the table at `root`, in ascending order of input address; `words` reads a page of RAM."""
+    """All leaves below the table at `root`, in ascending order of input address; `words` reads a page of
+    RAM.
+    """
     for index, descriptor in enumerate(words(root)[:entries]):
         here = address + index * span(level)
         if not descriptor & VALID:
@@ -58,7 +62,9 @@ def _leaf(address: int, descriptor: int, level: int) -> Mapping:
 
 
 def translate(words: Words, root: int, level: int, address: int) -> int | None:
-    """The output address of `address` through the tables at `root` of start `level`; None if it is not mapped."""
+    """The output address of `address` through the tables at `root` of start `level`; None if it is not
+    mapped.
+    """
     table = root
     while True:
         index = address // span(level) % 512

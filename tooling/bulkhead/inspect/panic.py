@@ -1,7 +1,7 @@
 """Decoding the engine's panic dump: what happened, where, and who called.
 
-Trust label: TOOL. Sources: Arm ARM D24.2.40 (ESR_ELx: exception classes and abort syndromes); the dump's own format
-(`BULKHEAD PANIC cpu=N`, `key=value` lines, `bt=` lines, `BULKHEAD PANIC END`).
+Trust label: TOOL. Sources: Arm ARM D24.2.40 (ESR_ELx: exception classes and abort syndromes); the dump's own
+format (`BULKHEAD PANIC cpu=N`, `key=value` lines, `bt=` lines, `BULKHEAD PANIC END`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def describe_panic(text: str, symbols: Symbols | None) -> str:
         lines.append(f"  cause: {describe_esr(dump.values['esr'])}")
     for key, value in dump.values.items():
         place = symbols.describe(value) if symbols and key in ("elr", "x30") else ""
-        lines.append(f"  {key:>5} = {value:#018x}" + (f"  {place}" if place and not place.startswith("0x") else ""))
+        lines.append(
+            f"  {key:>5} = {value:#018x}" + (f"  {place}" if place and not place.startswith("0x") else "")
+        )
     lines += ["  called from:"] if dump.backtrace else []
     for address in dump.backtrace:
         # A return address points behind the call; one instruction back is the call itself.

@@ -15,8 +15,8 @@ CHUNK = 4 << 20
 class RamSnapshot:
     """RAM at `base`, `size` bytes, read from file descriptor `fd` (its offset 0 is `base`).
 
-    The machine must stay stopped while this is used. Reads go through the file, not a mapping: reading a hole of a
-    memory file costs nothing, touching it through a mapping would allocate it.
+    The machine must stay stopped while this is used. Reads go through the file, not a mapping: reading a hole
+    of a memory file costs nothing, touching it through a mapping would allocate it.
     """
 
     def __init__(self, fd: int, base: int, size: int) -> None:
@@ -29,7 +29,9 @@ class RamSnapshot:
         """`length` bytes at physical `address`. InvalidInput if any of them is not RAM."""
         offset = address - self.base
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise InvalidInput(f"{length} bytes at {address:#x} are not RAM", hint=f"RAM starts at {self.base:#x}")
+            raise InvalidInput(
+                f"{length} bytes at {address:#x} are not RAM", hint=f"RAM starts at {self.base:#x}"
+            )
         return os.pread(self._fd, length, offset)
 
     def words(self, page: int) -> memoryview:

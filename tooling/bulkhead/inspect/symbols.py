@@ -49,7 +49,9 @@ class Symbols:
             with path.open("rb") as stream:
                 self.all = sorted(self._read(ELFFile(stream)))
         except (OSError, ELFError) as error:
-            raise InvalidInput(f"no symbols can be read: {error}", where=path, hint="name the ELF file") from error
+            raise InvalidInput(
+                f"no symbols can be read: {error}", where=path, hint="name the ELF file"
+            ) from error
         self._addresses = [symbol.address for symbol in self.all]
 
     @staticmethod
@@ -61,12 +63,16 @@ class Symbols:
         return [
             Symbol(one["st_value"], one["st_size"], demangle(one.name), kinds[one["st_info"]["type"]])
             for one in table.iter_symbols()
-            if one["st_info"]["type"] in kinds and one.name and not one.name.startswith("$")
+            if one["st_info"]["type"] in kinds
+            and one.name
+            and not one.name.startswith("$")
             and one["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
         ]
 
     def address(self, name: str) -> int:
-        """Linked address of the symbol whose full or last path part is `name`. InvalidInput if there is none."""
+        """Linked address of the symbol whose full or last path part is `name`. InvalidInput if there is
+        none.
+        """
         for symbol in self.all:
             if symbol.name == name or symbol.name.rsplit("::", 1)[-1] == name:
                 return symbol.address
@@ -156,7 +162,8 @@ def demangle(name: str) -> str:
     text = "::".join(part.removeprefix("_") if part.startswith("_$") else part for part in parts)
     for escape, plain in (
         ("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$RF$", "&"), ("$BP$", "*"), ("$C$", ","),
-        ("$LP$", "("), ("$RP$", ")"), ("$u7b$", "{"), ("$u7d$", "}"), ("$u5b$", "["), ("$u5d$", "]"), ("..", "::"),
+        ("$LP$", "("), ("$RP$", ")"), ("$u7b$", "{"), ("$u7d$", "}"), ("$u5b$", "["), ("$u5d$", "]"),
+        ("..", "::"),
     ):  # fmt: skip
         text = text.replace(escape, plain)
     return text

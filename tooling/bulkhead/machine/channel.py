@@ -1,7 +1,7 @@
 """Non-blocking byte streams to a machine, all served by one loop in one thread.
 
-Trust label: TOOL. One thread on purpose: nothing runs behind the caller's back, Ctrl-C is an ordinary exception,
-and a stream that nobody reads only makes QEMU wait.
+Trust label: TOOL. One thread on purpose: nothing runs behind the caller's back, Ctrl-C is an ordinary
+exception, and a stream that nobody reads only makes QEMU wait.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bulkhead.errors import MachineError
 
 
@@ -12,19 +14,24 @@ def tail(text: str, lines: int = 20) -> str:
 
 
 class MachineDied(MachineError):
-    """QEMU ended although nobody asked it to. `status` is its exit status, `output` what it wrote to stderr."""
+    """QEMU ended although nobody asked it to. `status` is its exit status, `output` what it wrote to
+    stderr.
+    """
 
     def __init__(self, status: int | None, output: str) -> None:
         detail = f"; it said:\n{tail(output)}" if output.strip() else " and said nothing"
         super().__init__(
-            f"QEMU ended with status {status}{detail}", hint="run again with --verbose and try the printed command"
+            f"QEMU ended with status {status}{detail}",
+            hint="run again with --verbose and try the printed command",
         )
         self.status = status
         self.output = output
 
 
 class EnginePanic(MachineError):
-    """The engine parked all CPUs. `dump` is the raw text from UART0, `decoded` the same with names and lines."""
+    """The engine parked all CPUs. `dump` is the raw text from UART0, `decoded` the same with names and
+    lines.
+    """
 
     def __init__(self, dump: str, decoded: str) -> None:
         super().__init__(
@@ -35,10 +42,21 @@ class EnginePanic(MachineError):
 
 
 class LinkError(MachineError):
-    """The program at the other end of the link refused a request: `code` and its own words."""
+    """The program at the other end of the link refused a request: `code`, its own words, and further
+    `fields`.
 
-    def __init__(self, operation: str, code: int, text: str) -> None:
-        super().__init__(f"{operation}: {text or 'refused'} (code {code})", where="management link")
+    Codes: 1 the access faulted (`esr`), 2 malformed request, 3 not in this state, 4 the engine refused the
+    call named by `text` (`status` is x0, `detail` x1).
+    """
+
+    def __init__(self, operation: str, code: int, text: str, fields: dict[str, Any] | None = None) -> None:
+        self.fields = {name: value for name, value in (fields or {}).items() if name != "error"}
+        more = "".join(
+            f", {name} {value:#x}" for name, value in self.fields.items() if isinstance(value, int)
+        )
+        super().__init__(
+            f"'{operation}' was refused: {text or 'no reason given'} (code {code}{more})", where="link"
+        )
         self.operation = operation
         self.code = code
         self.text = text

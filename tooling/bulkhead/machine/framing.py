@@ -1,7 +1,7 @@
 """Frames of the management link: COBS(body ‖ CRC-32(body)) ‖ 0x00, body = one CBOR item (RFC 8949).
 
-Trust label: TOOL. COBS (Cheshire and Baker, 1999) keeps 0x00 out of a frame, so that after any garbage the next
-zero is a new start; the CRC (IEEE 802.3, little-endian) rejects what was damaged.
+Trust label: TOOL. COBS (Cheshire and Baker, 1999) keeps 0x00 out of a frame, so that after any garbage the
+next zero is a new start; the CRC (IEEE 802.3, little-endian) rejects what was damaged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 from typing import Any
 
 import cbor2
-from cobs import cobs  # type: ignore[import-untyped]  # the package carries no annotations
+from cobs import cobs
 
 MAX_BODY = 8192
 MAX_WIRE = MAX_BODY + 4 + (MAX_BODY + 4) // 254 + 2
@@ -21,7 +21,9 @@ class FrameError(ValueError):
 
 
 def encode_frame(message: Any) -> bytes:
-    """The bytes on the wire for one message, with the closing zero. FrameError if its body exceeds MAX_BODY."""
+    """The bytes on the wire for one message, with the closing zero. FrameError if its body exceeds
+    MAX_BODY.
+    """
     body = cbor2.dumps(message)
     if len(body) > MAX_BODY:
         raise FrameError(f"a body of {len(body)} bytes; the link carries {MAX_BODY}")

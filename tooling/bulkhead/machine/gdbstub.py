@@ -1,7 +1,7 @@
 """Reading CPU registers, system registers included, through QEMU's gdb stub.
 
-Trust label: TOOL. Source: GDB manual, appendix E (Remote Serial Protocol). The only way to ask an emulated CPU for
-VTTBR_EL2 or TTBR0_EL2 without the help of the software that runs on it.
+Trust label: TOOL. Source: GDB manual, appendix E (Remote Serial Protocol). The only way to ask an emulated
+CPU for VTTBR_EL2 or TTBR0_EL2 without the help of the software that runs on it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ SECONDS = 20.0
 
 
 class GdbStub:
-    """A client of the stub. The machine must be stopped while it is used (a byte from gdb would stop it anyway)."""
+    """A client of the stub. The machine must be stopped while it is used (a byte from gdb would stop it
+    anyway).
+    """
 
     def __init__(self, channel: Channel, wait: Wait) -> None:
         self._channel = channel
@@ -67,7 +69,9 @@ class GdbStub:
         self._buffer.clear()
         checksum = sum(command.encode()) & 0xFF
         self._channel.send(f"${command}#{checksum:02x}".encode())
-        self._wait(lambda: PACKET.search(self._buffer) is not None, SECONDS, f"the gdb stub's answer to {command}")
+        self._wait(
+            lambda: PACKET.search(self._buffer) is not None, SECONDS, f"the gdb stub's answer to {command}"
+        )
         match = PACKET.search(self._buffer)
         assert match is not None
         self._channel.send(b"+")

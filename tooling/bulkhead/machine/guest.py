@@ -1,8 +1,8 @@
 """A guest: what it is made of, where its parts go, and the device tree that describes its platform to it.
 
-Trust label: TOOL. The platform is part of the interface between hypervisor and guest: GICv3, virtual timer, PSCI by
-HVC, one PL011. Sources: Devicetree Specification 0.4; Linux Documentation/devicetree/bindings (arm,gic-v3,
-arm,armv8-timer, psci, pl011); Documentation/arch/arm64/booting.rst (placement).
+Trust label: TOOL. The platform is part of the interface between hypervisor and guest: GICv3, virtual timer,
+PSCI by HVC, one PL011. Sources: Devicetree Specification 0.4; Linux Documentation/devicetree/bindings
+(arm,gic-v3, arm,armv8-timer, psci, pl011); Documentation/arch/arm64/booting.rst (placement).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import fdt  # type: ignore[import-untyped]  # the package carries no annotations
+import fdt
 
 from bulkhead.errors import InvalidInput
 from bulkhead.machine.kernel import Kernel
@@ -21,7 +21,12 @@ GICD = (0x0800_0000, 0x1_0000)
 GICR = (0x080A_0000, 0x2_0000)  # per vCPU
 UART = (0x0900_0000, 0x1000)
 UART_SPI = 1  # INTID 33
-TIMER_PPIS = (13, 14, 11, 10)  # secure, non-secure, virtual, hypervisor; the guest may use the virtual one only
+TIMER_PPIS = (
+    13,
+    14,
+    11,
+    10,
+)  # secure, non-secure, virtual, hypervisor; the guest may use the virtual one only
 LEVEL_HIGH = 4
 GIC_PHANDLE = 1
 CLOCK_PHANDLE = 2
@@ -37,10 +42,14 @@ def check_size(memory: int, cpus: int) -> None:
     if not 1 <= cpus <= MAX_CPUS:
         raise InvalidInput(f"{cpus} vCPUs", where="--cpus", hint=f"ask for 1 to {MAX_CPUS}")
     if memory % BLOCK:
-        raise InvalidInput(f"{memory} bytes of memory", where="--memory", hint="ask for a multiple of 2 MiB, as in 512M")
+        raise InvalidInput(
+            f"{memory} bytes of memory", where="--memory", hint="ask for a multiple of 2 MiB, as in 512M"
+        )
     if not MIN_MEMORY <= memory <= MAX_MEMORY:
         raise InvalidInput(
-            f"{memory // MIB} MiB of memory", where="--memory", hint=f"ask for {MIN_MEMORY // MIB}M to {MAX_MEMORY >> 30}G"
+            f"{memory // MIB} MiB of memory",
+            where="--memory",
+            hint=f"ask for {MIN_MEMORY // MIB}M to {MAX_MEMORY >> 30}G",
         )
 
 
@@ -81,8 +90,8 @@ def plan_guest(
 ) -> GuestPlan:
     """Place kernel, initrd (0: none) and device tree. InvalidInput if they do not fit `memory`.
 
-    The kernel goes to RAM's start plus its text offset (flat binaries to `load_address`), the initrd to the next
-    2 MiB boundary after everything the kernel claims, the device tree to the last 2 MiB.
+    The kernel goes to RAM's start plus its text offset (flat binaries to `load_address`), the initrd to the
+    next 2 MiB boundary after everything the kernel claims, the device tree to the last 2 MiB.
     """
     check_size(memory, cpus)
     end = RAM_BASE + memory
@@ -90,14 +99,17 @@ def plan_guest(
     kernel_address = RAM_BASE + kernel.text_offset if load_address is None else load_address
     if not RAM_BASE <= kernel_address < end or kernel_address % 4096:
         raise InvalidInput(
-            f"{kernel_address:#x} is no load address", where="--load-address",
+            f"{kernel_address:#x} is no load address",
+            where="--load-address",
             hint=f"choose a multiple of 0x1000 from {RAM_BASE:#x} to {end - 1:#x}",
         )
     initrd_address = -(-(kernel_address + kernel.image_size) // BLOCK) * BLOCK
     if initrd_address + initrd_size > dtb_address:
         needed = (initrd_address + initrd_size + DTB_SPACE - RAM_BASE) // MIB + 32
         raise InvalidInput(
-            f"kernel and initrd do not fit in {memory // MIB} MiB", where="--memory", hint=f"ask for {needed}M or more"
+            f"kernel and initrd do not fit in {memory // MIB} MiB",
+            where="--memory",
+            hint=f"ask for {needed}M or more",
         )
     initrd = (initrd_address, initrd_address + initrd_size) if initrd_size else None
     dtb = device_tree(memory=memory, cpus=cpus, append=append, initrd=initrd, cpu_model=cpu_model)
@@ -115,7 +127,10 @@ def device_tree(
     """The flattened device tree; `initrd` is (first byte, last byte + 1) in the guest's address space."""
     nodes: dict[str, dict[str, Any]] = {
         "/": {
-            "#address-cells": 2, "#size-cells": 2, "compatible": ["linux,dummy-virt"], "model": "Bulkhead VM",
+            "#address-cells": 2,
+            "#size-cells": 2,
+            "compatible": ["linux,dummy-virt"],
+            "model": "Bulkhead VM",
             "interrupt-parent": GIC_PHANDLE,
         },
         "/chosen": {"bootargs": append, "stdout-path": f"/pl011@{UART[0]:x}"},
@@ -123,26 +138,40 @@ def device_tree(
         "/cpus": {"#address-cells": 1, "#size-cells": 0},
         "/psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "hvc"},
         "/timer": {
-            "compatible": "arm,armv8-timer", "always-on": None,
+            "compatible": "arm,armv8-timer",
+            "always-on": None,
             "interrupts": [cell for ppi in TIMER_PPIS for cell in (1, ppi, LEVEL_HIGH)],
         },
         f"/intc@{GICD[0]:x}": {
-            "compatible": "arm,gic-v3", "#interrupt-cells": 3, "#address-cells": 2, "#size-cells": 2, "ranges": None,
-            "interrupt-controller": None, "phandle": GIC_PHANDLE,
+            "compatible": "arm,gic-v3",
+            "#interrupt-cells": 3,
+            "#address-cells": 2,
+            "#size-cells": 2,
+            "ranges": None,
+            "interrupt-controller": None,
+            "phandle": GIC_PHANDLE,
             "reg": _cells(*GICD, GICR[0], GICR[1] * cpus),
         },
         "/apb-pclk": {
-            "compatible": "fixed-clock", "#clock-cells": 0, "clock-frequency": 24_000_000, "phandle": CLOCK_PHANDLE,
+            "compatible": "fixed-clock",
+            "#clock-cells": 0,
+            "clock-frequency": 24_000_000,
+            "phandle": CLOCK_PHANDLE,
         },
         f"/pl011@{UART[0]:x}": {
-            "compatible": ["arm,pl011", "arm,primecell"], "reg": _cells(*UART),
+            "compatible": ["arm,pl011", "arm,primecell"],
+            "reg": _cells(*UART),
             "interrupts": [0, UART_SPI, LEVEL_HIGH],
-            "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE], "clock-names": ["uartclk", "apb_pclk"],
+            "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE],
+            "clock-names": ["uartclk", "apb_pclk"],
         },
     }
     for index in range(cpus):
         nodes[f"/cpus/cpu@{index:x}"] = {
-            "device_type": "cpu", "compatible": f"arm,{cpu_model}", "reg": index, "enable-method": "psci",
+            "device_type": "cpu",
+            "compatible": f"arm,{cpu_model}",
+            "reg": index,
+            "enable-method": "psci",
         }
     if initrd:
         nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}

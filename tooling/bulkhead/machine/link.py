@@ -51,7 +51,7 @@ class Link:
             self._expected.discard(number)
         code, fields = self._replies.pop(number)
         if code != 0:
-            raise LinkError(operation, code, str(fields.get("error", "")))
+            raise LinkError(operation, code, str(fields.get("error", "")), fields)
         return fields
 
     def on(self, name: str, handler: Handler) -> None:

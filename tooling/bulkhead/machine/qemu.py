@@ -1,8 +1,8 @@
 """QEMU's `virt` machine as a context manager that never outlives its caller.
 
-Trust label: TOOL. The machine: GICv3, EL2, SMMUv3, two PL011 (UART0 = the engine's console, UART1 = the link).
-RAM is an anonymous memory file shared with QEMU, so that the whole of it can be read here, and nothing of a run is
-ever left on a disk. Streams are socket pairs that QEMU inherits: no names, no ports, no races.
+Trust label: TOOL. The machine: GICv3, EL2, SMMUv3, two PL011 (UART0 = the engine's console, UART1 = the
+link). RAM is an anonymous memory file shared with QEMU, so that the whole of it can be read here, and nothing
+of a run is ever left on a disk. Streams are socket pairs that QEMU inherits: no names, no ports, no races.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ Decoder = Callable[[str], str]
 class QemuConfig:
     """What machine to start. `memory` in bytes; `kernel` is the bootable image, `initrd` the image store.
 
-    `icount` counts instructions: 1 ns of virtual time is one instruction, on one host thread. `halted` starts with
-    all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad patterns.
+    `icount` counts instructions: 1 ns of virtual time is one instruction, on one host thread. `halted` starts
+    with all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad
+    patterns.
     """
 
     kernel: Path
@@ -66,19 +67,31 @@ class QemuConfig:
         return words + (["-S"] if self.halted else []) + list(self.extra)
 
     def shell_line(self) -> str:
-        """The same machine as a line for a shell: the engine's console on the terminal, the link on a socket."""
-        streams = ["-m", f"{self.memory // MIB}M", "-serial", "mon:stdio", "-serial", "unix:link.sock,server=on,wait=off"]
+        """The same machine as a line for a shell: the engine's console on the terminal, the link on a
+        socket.
+        """
+        streams = [
+            "-m",
+            f"{self.memory // MIB}M",
+            "-serial",
+            "mon:stdio",
+            "-serial",
+            "unix:link.sock,server=on,wait=off",
+        ]
         return shlex.join(self.command() + streams)
 
 
 class QemuMachine:
     """A running QEMU. Use as a context manager; after the block QEMU is dead, whatever happened inside.
 
-    Every wait is bounded, and raises EnginePanic, MachineDied or MachineTimeout as soon as it is known that waiting
-    is in vain. `link` is UART1, `console` UART0, `ram` the file descriptor of RAM (offset 0 = RAM_BASE).
+    Every wait is bounded, and raises EnginePanic, MachineDied or MachineTimeout as soon as it is known that
+    waiting is in vain. `link` is UART1, `console` UART0, `ram` the file descriptor of RAM (offset 0 =
+    RAM_BASE).
     """
 
-    def __init__(self, config: QemuConfig, *, time_limit: float = 120.0, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, config: QemuConfig, *, time_limit: float = 120.0, say: Callable[[str], None] | None = None
+    ) -> None:
         """`time_limit` bounds the whole life of the machine, in seconds; `say` gets the line for a shell."""
         self.config = config
         self.console = Console(config.ignore)
@@ -142,21 +155,22 @@ class QemuMachine:
 
     def _stream_words(self, theirs: list[socket.socket]) -> list[str]:
         size, fd = self.config.memory, self.ram
-        words = ["-object", f"memory-backend-file,id=ram,size={size},mem-path=/proc/self/fd/{fd},share=on,prealloc=off"]
+        words = [
+            "-object",
+            f"memory-backend-file,id=ram,size={size},mem-path=/proc/self/fd/{fd},share=on,prealloc=off",
+        ]
         words += ["-machine", "memory-backend=ram", "-m", f"{size // MIB}M"]
         for name in STREAMS:
             ours, other = socket.socketpair()
             theirs.append(other)
             self._channels[name] = Channel(name, ours, self.loop)
             words += ["-chardev", f"socket,id={name},fd={other.fileno()}"]
-        return words + [
-            *("-serial", "chardev:uart0", "-serial", "chardev:uart1"),
-            *("-mon", "chardev=qmp,mode=control", "-gdb", "chardev:gdb"),
-        ]
+        words += ["-serial", "chardev:uart0", "-serial", "chardev:uart1"]
+        return [*words, "-mon", "chardev=qmp,mode=control", "-gdb", "chardev:gdb"]
 
     def _spawn(self, words: list[str], theirs: list[socket.socket]) -> subprocess.Popen[bytes]:
-        # setpriv asks the kernel to kill QEMU when this process goes, even by SIGKILL; the session of its own keeps
-        # the terminal's Ctrl-C away from QEMU, so that this side decides how a run ends.
+        # setpriv asks the kernel to kill QEMU when this process goes, even by SIGKILL; the session of its own
+        # keeps the terminal's Ctrl-C away from QEMU, so that this side decides how a run ends.
         guarded = ["setpriv", "--pdeathsig", "KILL", "--", *words]
         try:
             return subprocess.Popen(
@@ -171,7 +185,9 @@ class QemuMachine:
             raise MachineError("a program is missing", where="setpriv", hint="install util-linux") from error
 
     def kill(self) -> None:
-        """End QEMU now and release everything. May be called any number of times, also half-way through a start."""
+        """End QEMU now and release everything. May be called any number of times, also half-way through a
+        start.
+        """
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -214,7 +230,8 @@ class QemuMachine:
         while not condition():
             if time.monotonic() > limit:
                 raise MachineTimeout(
-                    f"waited {seconds:g} s for {what} in vain{self._console_tail()}", hint="give more time with --timeout"
+                    f"waited {seconds:g} s for {what} in vain{self._console_tail()}",
+                    hint="give more time with --timeout",
                 )
             self.pump(limit - time.monotonic())
 
@@ -223,6 +240,11 @@ class QemuMachine:
         self._expect_exit = True
         self.wait_until(lambda: self.exit_status() is not None, seconds, "QEMU to end")
         return self.exit_status() or 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether QEMU runs and the engine has not panicked."""
+        return self._process is not None and self.exit_status() is None and not self.console.panic_started()
 
     def exit_status(self) -> int | None:
         """QEMU's exit status, None while it runs."""
@@ -259,7 +281,9 @@ class QemuMachine:
 
     def _console_tail(self) -> str:
         text = tail(self.console.text, 10)
-        return f"; last lines of the engine's console:\n{text}" if text else "; the engine's console is silent"
+        return (
+            f"; last lines of the engine's console:\n{text}" if text else "; the engine's console is silent"
+        )
 
 
 def interrupt_on_termination() -> None:

@@ -1,8 +1,9 @@
 """A blocking client of the QEMU Machine Protocol (QEMU: docs/interop/qmp-spec).
 
-Trust label: TOOL. Own code rather than the `qemu.qmp` package: that one is asyncio with a per-thread event loop,
-its synchronous wrapper is marked legacy, and while it waits for an answer nobody would drain the serial ports on
-which QEMU may be blocked. What is needed here is one JSON line out, one in, served by the machine's own loop.
+Trust label: TOOL. Own code rather than the `qemu.qmp` package: that one is asyncio with a per-thread event
+loop, its synchronous wrapper is marked legacy, and while it waits for an answer nobody would drain the serial
+ports on which QEMU may be blocked. What is needed here is one JSON line out, one in, served by the machine's
+own loop.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Qmp:
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """Run a command and return its `return` value. Raises MachineError with QEMU's description if refused."""
+        """Run a command and return its `return` value. Raises MachineError with QEMU's description if
+        refused.
+        """
         number = next(self._ids)
         request = {"execute": command, "arguments": arguments, "id": number}
         self._channel.send(json.dumps(request).encode() + b"\n")

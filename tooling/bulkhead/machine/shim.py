@@ -1,7 +1,7 @@
 """Typed client of the hypervisor's management protocol.
 
-Trust label: TOOL. What the hypervisor says is a claim by an untrusted program: whoever needs the truth reads RAM
-(`bulkhead.inspect`).
+Trust label: TOOL. What the hypervisor says is a claim by an untrusted program: whoever needs the truth reads
+RAM (`bulkhead.inspect`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class VmExit:
 
 @dataclass(frozen=True)
 class Destroyed:
-    """What the hypervisor says of a destroyed VM: frames that came back, and whether it saw all of them zero."""
+    """What the hypervisor says of a destroyed VM: frames that came back, and whether it saw all of them
+    zero.
+    """
 
     frames: int
     scrubbed: bool
@@ -99,10 +101,16 @@ class Shim:
     log_lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.link.on("console", lambda event: self.output.setdefault(int(event["vm"]), bytearray()).extend(event["data"]))
-        self.link.on("vm_exit", lambda event: self._ended(VmExit(
-            int(event["vm"]), ExitReason(event["reason"]), str(event.get("detail", ""))
-        )))
+        self.link.on(
+            "console",
+            lambda event: self.output.setdefault(int(event["vm"]), bytearray()).extend(event["data"]),
+        )
+        self.link.on(
+            "vm_exit",
+            lambda event: self._ended(
+                VmExit(int(event["vm"]), ExitReason(event["reason"]), str(event.get("detail", "")))
+            ),
+        )
         self.link.on("shim_log", lambda event: self.log_lines.append(str(event["text"])))
 
     def _ended(self, end: VmExit) -> None:
@@ -112,7 +120,11 @@ class Shim:
         """Who is there."""
         got = self.link.call("ping")
         return Identity(
-            str(got["version"]), int(got["abi"]), int(got["cpus"]), int(got["free_frames"]), tuple(got["store"])
+            str(got["version"]),
+            int(got["abi"]),
+            int(got["cpus"]),
+            int(got["free_frames"]),
+            tuple(got["store"]),
         )
 
     def start(self, plan: GuestPlan, *, kernel: str, initrd: str | None, timeout: float = 120.0) -> StartedVm:
@@ -161,7 +173,10 @@ class Shim:
 
     def vms(self) -> list[VmState]:
         """The VM slots in use."""
-        return [VmState(int(one["vm"]), str(one["state"]), int(one["vcpus"])) for one in self.link.call("vms")["vms"]]
+        return [
+            VmState(int(one["vm"]), str(one["state"]), int(one["vcpus"]))
+            for one in self.link.call("vms")["vms"]
+        ]
 
     def shutdown(self) -> None:
         """Ask for the machine to be switched off; refused while any VM exists."""

@@ -1,7 +1,8 @@
 """The image store: guest files handed to the hypervisor in the machine's initrd.
 
-Trust label: TOOL. Format (little-endian): "BHSTORE1", u32 count, u32 0, then count entries of name (24 bytes, zero
-padded), u64 offset, u64 size; payloads start at multiples of 4096, offsets count from the start of the store.
+Trust label: TOOL. Format (little-endian): "BHSTORE1", u32 count, u32 0, then count entries of name (24 bytes,
+zero padded), u64 offset, u64 size; payloads start at multiples of 4096, offsets count from the start of the
+store.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ def _aligned(offset: int) -> int:
 
 
 def write_store(stream: IO[bytes], files: Mapping[str, bytes]) -> int:
-    """Write a store with `files` (name → content) and return its size. InvalidInput for a name that does not fit."""
+    """Write a store with `files` (name → content) and return its size. InvalidInput for a name that does not
+    fit.
+    """
     offset = _aligned(HEADER.size + ENTRY.size * len(files))
     table = [HEADER.pack(MAGIC, len(files), 0)]
     for name, content in files.items():
         encoded = name.encode()
         if not 0 < len(encoded) < 24 or b"\0" in encoded:
-            raise InvalidInput(f"'{name}' cannot name a file of the image store", hint="use 1 to 23 bytes, no zero")
+            raise InvalidInput(
+                f"'{name}' cannot name a file of the image store", hint="use 1 to 23 bytes, no zero"
+            )
         table.append(ENTRY.pack(encoded, offset, len(content)))
         offset = _aligned(offset + len(content))
     written = stream.write(b"".join(table))

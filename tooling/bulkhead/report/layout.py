@@ -23,7 +23,15 @@ ROW = 26
 def print_layout(layout: Layout, console: Console) -> None:
     """Segments, sections and the largest symbols of the engine, then the host program's segments."""
     for title, program in (("Engine", layout.engine), ("Host program", layout.host)):
-        table = Table("part", "from", "to", "bytes", "access", title=f"{title}: {program.path.name}", title_justify="left")
+        table = Table(
+            "part",
+            "from",
+            "to",
+            "bytes",
+            "access",
+            title=f"{title}: {program.path.name}",
+            title_justify="left",
+        )
         for name, address, end, access in _parts(program):
             table.add_row(name, f"{address:#x}", f"{end:#x}", str(end - address), access)
         console.print(table)
@@ -42,7 +50,12 @@ def _parts(program: Program) -> Iterator[tuple[str, int, int, str]]:
         yield "segment", segment.address, segment.end, segment.permissions
         for section in program.sections:
             if segment.address <= section.address < segment.end:
-                yield f"  {section.name}", section.address, section.end, _letters(section.writable, section.executable)
+                yield (
+                    f"  {section.name}",
+                    section.address,
+                    section.end,
+                    _letters(section.writable, section.executable),
+                )
 
 
 def _letters(writable: bool, executable: bool) -> str:

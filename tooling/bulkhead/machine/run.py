@@ -1,0 +1,200 @@
+"""The main job: build, boot, run a guest in an isolated VM, and prove by inspection that nothing of it stays.
+
+Trust label: TOOL. Exit statuses: 0 the guest ended well (or the script's own status), 1 another failure, 2
+bad options or input, 3 the guest died, 4 the engine panicked, 5 out of time, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bulkhead.errors import BulkheadError, InvalidInput, MachineTimeout
+from bulkhead.image import build
+from bulkhead.machine.errors import EnginePanic
+from bulkhead.machine.guest import GuestPlan, plan_guest
+from bulkhead.machine.guest_console import GuestConsole, GuestDied
+from bulkhead.machine.hypervisor import INITRD, KERNEL, Hypervisor, MachineSpec, hypervisor
+from bulkhead.machine.kernel import Kernel, read_file, read_kernel
+from bulkhead.machine.options import RunOptions
+from bulkhead.machine.qemu import interrupt_on_termination
+from bulkhead.machine.shim import Destroyed, Stats
+from bulkhead.machine.terminal import Keyboard
+from bulkhead.provision import guests, qemu
+from bulkhead.report.run import Reporter
+
+LEAVING_SECONDS = 30.0  # for a piped session to run its last commands after the end of its input
+STORE = Path(__file__).resolve().parents[3] / "build" / "run-store.img"
+
+
+@dataclass
+class RunResult:
+    """Everything a run found out; `status` is the exit status, `outcome` one word for how the guest ended."""
+
+    status: int = 0
+    outcome: str = ""
+    error: str = ""
+    output: bytes = b""
+    measurement: str = ""
+    memory: int = 0
+    cpus: int = 0
+    frames_of_vm: int = 0
+    destroyed: Destroyed | None = None
+    scrub_verified: bool = False
+    stats: Stats | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status that stands for an error."""
+    kinds = (
+        (InvalidInput, 2),
+        (GuestDied, 3),
+        (EnginePanic, 4),
+        (MachineTimeout, 5),
+        (KeyboardInterrupt, 130),
+    )
+    return next((status for kind, status in kinds if isinstance(error, kind)), 1)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest that has been read and placed."""
+
+    kernel: Kernel
+    initrd: bytes
+    plan: GuestPlan
+
+    def store(self) -> dict[str, bytes]:
+        """Its files as the image store carries them."""
+        return {KERNEL: self.kernel.content} | ({INITRD: self.initrd} if self.initrd else {})
+
+
+def read_guest(options: RunOptions) -> Guest:
+    """Read and check the guest that was asked for (the pinned stock guest if none was)."""
+    stock = guests.ensure() if options.kernel is None else None
+    kernel_path = options.kernel or (stock.kernel if stock else Path())
+    initrd_path = options.initrd or (stock.initrd if stock else None)
+    kernel = read_kernel(kernel_path, flat=options.load_address is not None)
+    initrd = read_file(initrd_path, "initrd") if initrd_path else b""
+    plan = plan_guest(
+        kernel, len(initrd), memory=options.memory, cpus=options.cpus, append=options.append,
+        load_address=options.load_address, cpu_model=options.cpu_model,
+    )  # fmt: skip
+    return Guest(kernel, initrd, plan)
+
+
+def main(options: RunOptions) -> int:
+    """Do the whole job and return the exit status. Everything a user can get wrong is checked before a
+    start.
+    """
+    interrupt_on_termination()
+    reporter = Reporter(json=options.json, verbose=options.verbose, live=options.script is None)
+    result = RunResult(memory=options.memory, cpus=options.cpus)
+    try:
+        _run(options, reporter, result)
+    except (BulkheadError, KeyboardInterrupt) as error:
+        result.status = status_of(error)
+        result.error = str(error) or "interrupted"
+        result.outcome = result.outcome or type(error).__name__
+        if isinstance(error, GuestDied):
+            result.outcome = "died"
+    reporter.finish(result)
+    return result.status
+
+
+def _run(options: RunOptions, reporter: Reporter, result: RunResult) -> None:
+    for path, what in ((options.kernel, "kernel"), (options.initrd, "initrd")):
+        if path is not None:
+            read_file(path, what)
+    with reporter.stage("tools", result):
+        program = qemu.ensure(options.qemu)
+    with reporter.stage("guest", result):
+        guest = read_guest(options)
+    with reporter.stage("build", result):
+        built = build.build(options.toolchain)
+    spec = MachineSpec(
+        image=built.image, engine=built.elf, memory=options.machine_memory, cpus=options.host_cpus,
+        cpu_model=options.cpu_model, program=str(program), time_limit=options.time_limit,
+        keep_store=STORE if options.verbose else None,
+    )  # fmt: skip
+    with _running(spec, guest, reporter, result) as host:
+        _guest_life(host, guest, options, reporter, result)
+
+
+@contextmanager
+def _running(spec: MachineSpec, guest: Guest, reporter: Reporter, result: RunResult) -> Iterator[Hypervisor]:
+    start = time.monotonic()
+    with hypervisor(spec, guest.store(), reporter.verbose_line) as host:
+        result.seconds["boot"] = time.monotonic() - start
+        yield host
+
+
+def _guest_life(
+    host: Hypervisor, guest: Guest, options: RunOptions, reporter: Reporter, result: RunResult
+) -> None:
+    with reporter.stage("start", result):
+        started = host.start(guest.plan, initrd=bool(guest.initrd))
+    result.measurement = started.measurement.hex()
+    console = GuestConsole(host, started.vm)
+    try:
+        if options.script is not None:
+            with reporter.stage("script", result):
+                done = console.run(options.script, options.time_limit)
+            result.output, result.status = done.output, done.status
+            reporter.output(done.output)
+        else:
+            _interactive(host, console, reporter)
+    finally:
+        if host.machine.alive:
+            result.outcome = _outcome(console)
+            _close(host, started.vm, console, reporter, result)
+
+
+def _outcome(console: GuestConsole) -> str:
+    return console.end.reason.value if console.end else "destroyed"
+
+
+def _close(host: Hypervisor, vm: int, console: GuestConsole, reporter: Reporter, result: RunResult) -> None:
+    """Destroy the VM and see that nothing of it stays, whatever its end was."""
+    result.stats = host.shim.stats()
+    with reporter.stage("destroy", result):
+        result.destroyed = host.destroy(vm, running=console.end is None)
+    result.frames_of_vm = len(host.frames[vm])
+    result.scrub_verified = True
+    result.stats = replace(result.stats, pages_reclaimed=host.shim.stats().pages_reclaimed)
+
+
+def _interactive(host: Hypervisor, console: GuestConsole, reporter: Reporter) -> None:
+    """The user's terminal is the guest's until Ctrl-], the guest's end, or the end of piped input."""
+    reporter.say(f"VM {console.vm} runs; Ctrl-] leaves")
+    keyboard = Keyboard(host.machine.loop, console.send)
+    shown = 0
+    with keyboard.attached():
+        while console.end is None and not keyboard.left:
+            host.machine.pump(0.25)
+            keyboard.flush()
+            shown = reporter.live_output(console.output, shown)
+            console.check()
+            if keyboard.ended:
+                shown = _drain(host, console, reporter, shown)
+                break
+    reporter.live_output(console.output, shown)
+    console.check()
+
+
+def _drain(host: Hypervisor, console: GuestConsole, reporter: Reporter, shown: int) -> int:
+    """After the end of piped input: let the shell finish what it was given, seen by a mark that it prints
+    itself.
+    """
+    mark = f"BULKHEAD-DONE-{time.monotonic_ns()}"
+    limit = time.monotonic() + LEAVING_SECONDS
+    console.send(f"\nprintf '%s%s\\n' {mark[:9]} {mark[9:]}\n".encode())
+    while console.end is None and mark.encode() not in console.output and time.monotonic() < limit:
+        host.machine.pump(0.25)
+        shown = reporter.live_output(console.output, shown)
+        console.check()
+    return shown
