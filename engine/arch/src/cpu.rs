@@ -33,20 +33,16 @@ pub fn affinity() -> u64 {
     mrs!("MPIDR_EL1") & AFF
 }
 
-/// `VTCR_EL2` for the host and for VMs; None if the CPU has too few physical address bits for a level 0 start.
-#[must_use]
-pub fn translation_control() -> Option<(u64, u64)> {
-    if physical_bits() < 44 { None } else { Some((host_vtcr(), vm_vtcr())) }
-}
-
 /// `VTCR_EL2` of the host: as many bits as there are physical ones, start at level 0, 8-bit VMIDs.
-fn host_vtcr() -> u64 {
+#[must_use]
+pub fn host_vtcr() -> u64 {
     const START_LEVEL_0: u64 = 2 << 6;
     1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_0 | (64 - physical_bits())
 }
 
 /// `VTCR_EL2` of VMs: 39 bits, start at level 1.
-fn vm_vtcr() -> u64 {
+#[must_use]
+pub fn vm_vtcr() -> u64 {
     const START_LEVEL_1: u64 = 1 << 6;
     1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_1 | (64 - bulkhead_abi::IPA_BITS as u64)
 }
