@@ -221,9 +221,9 @@ unsafe fn init_exceptions() {
         msr!("AMAIR_EL2", 0u64);
         msr!("AFSR0_EL2", 0u64);
         msr!("AFSR1_EL2", 0u64);
-        msr!("VDISR_EL2", 0u64);
-        msr!("VSESR_EL2", 0u64);
-        msr!("DISR_EL1", 0u64);
+        msr!("S3_4_C12_C1_1", 0u64); // VDISR_EL2
+        msr!("S3_4_C5_C2_3", 0u64); // VSESR_EL2
+        msr!("S3_0_C12_C1_1", 0u64); // DISR_EL1
     }
 }
 
@@ -279,7 +279,7 @@ unsafe fn init_optional(optional: &Optional) {
             msr!("S3_4_C5_C6_0", 0u64); // TFSR_EL2
         }
         if optional.ordering_regions {
-            msr!("LORC_EL1", 0u64);
+            msr!("S3_0_C10_C4_3", 0u64); // LORC_EL1
         }
         if optional.partitioning {
             msr!("S3_4_C10_C5_0", 3u64 << 48); // MPAM2_EL2: TRAPMPAM0EL1, TRAPMPAM1EL1

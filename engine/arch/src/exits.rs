@@ -124,10 +124,10 @@ pub(crate) extern "C" fn vm_exit(vcpu: &mut VcpuContext, host: &HostContext, kin
 #[inline(always)]
 fn decide(vcpu: &mut VcpuContext, host: &HostContext, kind: u64) -> Decision {
     // DISR_EL1 holds what the ESB on entry deferred.
-    let deferred = mrs!("DISR_EL1");
+    let deferred = mrs!("S3_0_C12_C1_1");
     if deferred != 0 {
         // SAFETY: the deferred error is handled here.
-        unsafe { msr!("DISR_EL1", 0u64) };
+        unsafe { msr!("S3_0_C12_C1_1", 0u64) };
         return exit::system_error(Machine, vcpu);
     }
     match kind {

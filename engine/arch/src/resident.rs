@@ -68,7 +68,7 @@ pub unsafe fn load(host: &HostContext, frame: Frame) {
         msr!("AFSR0_EL1", el1.afsr0);
         msr!("AFSR1_EL1", el1.afsr1);
         msr!("CSSELR_EL1", el1.csselr);
-        msr!("VDISR_EL2", 0u64);
+        msr!("S3_4_C12_C1_1", 0u64); // VDISR_EL2
         msr!("VMPIDR_EL2", vcpu.vmpidr);
         msr!("CNTVOFF_EL2", Machine.vm_word(VmId(vcpu.vm), Field::COUNTER_OFFSET));
         msr!("ICH_VMCR_EL2", resident.vmcr);
