@@ -33,6 +33,12 @@ pub fn affinity() -> u64 {
     mrs!("MPIDR_EL1") & AFF
 }
 
+/// `VTCR_EL2` for the host and for VMs; None if the CPU has too few physical address bits for a level 0 start.
+#[must_use]
+pub fn translation_control() -> Option<(u64, u64)> {
+    if physical_bits() < 44 { None } else { Some((host_vtcr(), vm_vtcr())) }
+}
+
 /// `VTCR_EL2` of the host: as many bits as there are physical ones, start at level 0, 8-bit VMIDs.
 #[must_use]
 pub fn host_vtcr() -> u64 {
