@@ -68,6 +68,12 @@ def _too_old(have: tuple[int, int]) -> str:
     return f"QEMU {have[0]}.{have[1]} is too old: {minimum()[0]}.{minimum()[1]} is needed (SMMUv3 stage 2)"
 
 
+def _suite() -> str | None:
+    """The suite to install from on this machine, None for the release's own."""
+    suite = pins.setting("qemu", "suites").get(apt.release())
+    return None if suite is None else str(suite)
+
+
 @cache
 def _found_or_installed() -> Path:
     found = shutil.which(PROGRAM)
@@ -77,8 +83,7 @@ def _found_or_installed() -> Path:
         if have >= minimum():
             return Path(found)
         why = _too_old(have)
-    suite = pins.setting("qemu", "suites").get(apt.release())
-    apt.install([pins.setting("qemu", "package")], why, suite)
+    apt.install([pins.setting("qemu", "package")], why, _suite())
     found = shutil.which(PROGRAM)
     if found is None or version(Path(found)) < minimum():
         raise ProvisionError(
@@ -93,7 +98,8 @@ def ensure_gdb() -> Path:
     """A gdb that knows AArch64, installed if missing (needs root). Raises ProvisionError."""
     package = pins.setting("gdb", "package")
     if shutil.which(package) is None:
-        apt.install([package], "the debugger for AArch64 is missing")
+        # From the same suite as QEMU, whose installation may have moved shared libraries there (libelf1).
+        apt.install([package], "the debugger for AArch64 is missing", _suite())
     found = shutil.which(package)
     if found is None:
         raise ProvisionError(f"{package} is not on PATH after its installation", hint="install it by hand")
