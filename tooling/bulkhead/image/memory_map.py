@@ -243,6 +243,7 @@ def _linker_script() -> Iterator[str]:
     yield "    .data : { *(.data .data.*) } :data"
     yield "    .bss : { *(.bss .bss.*) *(COMMON) . = ALIGN(0x1000); } :data"
     yield "    __image_end = .;"
+    yield "    __image_size = __image_end - __image_start;"
     yield "    /DISCARD/ : { *(.comment) *(.eh_frame*) *(.note*) *(.gnu*) *(.ARM.exidx*) }"
     yield f"    ASSERT(__head_end - __image_start <= {PAGE:#x}, \"the boot code must fit its page\")"
     yield f"    ASSERT(__image_end - __image_start <= {image.size:#x}, \"the image must fit its window\")"

@@ -1,0 +1,26 @@
+//! The EL2 binary: everything between the boot loader and the host, and what the engine does when it finds itself
+//! wrong.
+//!
+//! Trust label: TRUSTED. Calls and world switch are in `bulkhead-core` and `bulkhead-arch`. Reading order: [`start`],
+//! [`early`], [`boot`], then what boot uses; `engine/docs/boot.md` tells the story.
+#![no_std]
+#![no_main]
+
+mod boot;
+mod device_tree;
+mod early;
+mod gic;
+mod glue;
+mod host_program;
+mod host_stage2;
+mod log;
+mod memory;
+mod mmio;
+mod panic;
+mod platform;
+mod psci;
+mod smmu;
+mod start;
+mod tables;
+mod time;
+mod uart;

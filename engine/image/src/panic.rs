@@ -1,0 +1,140 @@
+//! An engine bug: dump what is known of the engine on UART0, stop every CPU. Trust label: TRUSTED.
+//!
+//! The dump holds engine registers only. It starts with `BULKHEAD PANIC cpu=N`, has one `key=value` per line and
+//! one `bt=0x...` for each stack frame, and ends with `BULKHEAD PANIC END`. Other CPUs stop because the host's and the
+//! VMs' stage 2 roots are emptied: whatever runs at EL1 faults into EL2 and parks there.
+
+use core::fmt::Write;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use bulkhead_abi::VM_SLOTS;
+use bulkhead_arch::hooks::EngineFault;
+use bulkhead_arch::layout;
+use bulkhead_arch::statics::{CONFIG, VMS};
+use bulkhead_core::vm::{Field, State};
+
+use crate::early::BOOT_STACK;
+use crate::host_stage2::HOST_ROOT;
+use crate::tables::PAGE;
+use crate::uart::Console;
+
+/// Most frames of a backtrace.
+const DEPTH: usize = 32;
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Index of this CPU, or 0 while there is no context.
+fn cpu() -> u64 {
+    let context: u64;
+    // SAFETY: reads the register that names the context.
+    unsafe { core::arch::asm!("mrs {}, TPIDR_EL2", out(reg) context, options(nomem, nostack, preserves_flags)) };
+    context.saturating_sub(layout::PERCPU) / layout::PERCPU_STRIDE
+}
+
+/// Stops the executing CPU.
+pub fn park() -> ! {
+    loop {
+        // SAFETY: waits; wakes up only to wait again.
+        unsafe { core::arch::asm!("wfi", options(nomem, nostack, preserves_flags)) };
+    }
+}
+
+/// Stops the executing CPU if any CPU has panicked. Called where the host faults.
+pub fn park_if_panicked() {
+    if PANICKED.load(Ordering::Relaxed) {
+        park();
+    }
+}
+
+/// Claims the dump for this CPU and stops the others; a second CPU that comes here parks.
+fn begin() {
+    if PANICKED.swap(true, Ordering::AcqRel) {
+        park();
+    }
+    empty(HOST_ROOT.address());
+    for record in &VMS {
+        let word = |field: Field| record[field.0 as usize].load(Ordering::Relaxed);
+        let root = word(Field::ROOT);
+        if word(Field::STATE) != State::FREE.0 && root < CONFIG.frames() {
+            empty(layout::RAM + CONFIG.ram_base() + root * PAGE);
+        }
+    }
+    const { assert!(VMS.len() == VM_SLOTS) };
+    // SAFETY: only makes CPUs walk tables again.
+    unsafe { core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", options(nostack, preserves_flags)) };
+    let _ = writeln!(Console, "\nBULKHEAD PANIC cpu={}", cpu());
+}
+
+fn empty(table: u64) {
+    for index in 0..512 {
+        // SAFETY: a stage 2 root table, mapped; after this nothing runs below EL2.
+        unsafe { ((table + index * 8) as *mut u64).write_volatile(0) };
+    }
+}
+
+fn end() -> ! {
+    let _ = writeln!(Console, "BULKHEAD PANIC END");
+    park()
+}
+
+/// An exception from EL2 itself. `kind` is the number of its vector.
+#[unsafe(no_mangle)]
+pub extern "C" fn bulkhead_engine_exception(fault: &EngineFault, kind: u64) -> ! {
+    begin();
+    let named = [
+        ("vector", kind),
+        ("esr", fault.esr),
+        ("far", fault.far),
+        ("hpfar", fault.hpfar),
+        ("elr", fault.elr),
+        ("spsr", fault.spsr),
+        ("sp", fault.sp),
+    ];
+    for (name, value) in named {
+        let _ = writeln!(Console, "{name}={value:#018x}");
+    }
+    for (number, value) in fault.x.iter().enumerate() {
+        let _ = writeln!(Console, "x{number}={value:#018x}");
+    }
+    let _ = writeln!(Console, "bt={:#018x}", fault.elr);
+    backtrace(fault.x[29]);
+    end()
+}
+
+/// A failed check of the engine's own code.
+#[panic_handler]
+fn failed_check(info: &PanicInfo<'_>) -> ! {
+    begin();
+    if let Some(place) = info.location() {
+        let _ = writeln!(Console, "place={}:{}", place.file(), place.line());
+    }
+    let _ = writeln!(Console, "message={}", info.message());
+    let frame: u64;
+    // SAFETY: reads the frame pointer.
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    backtrace(frame);
+    end()
+}
+
+/// Follows frame records (AAPCS64, 6.2.3) upwards as long as they lie in one of this CPU's stacks.
+fn backtrace(mut frame: u64) {
+    let area = layout::PERCPU + cpu() * layout::PERCPU_STRIDE;
+    let stacks = [
+        (area + layout::PERCPU_STACK, layout::STACK_SIZE),
+        (area + layout::PERCPU_EMERGENCY_STACK, layout::EMERGENCY_STACK_SIZE),
+        (BOOT_STACK.address(), crate::early::BOOT_STACK_SIZE as u64),
+    ];
+    for _ in 0..DEPTH {
+        let inside = |(base, size): &(u64, u64)| frame >= *base && frame + 16 <= base + size;
+        if frame % 16 != 0 || !stacks.iter().any(inside) {
+            return;
+        }
+        // SAFETY: the record lies in a mapped stack of this CPU (check above).
+        let [next, address] = unsafe { (frame as *const [u64; 2]).read_volatile() };
+        let _ = writeln!(Console, "bt={address:#018x}");
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+}

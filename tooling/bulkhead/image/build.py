@@ -1,0 +1,170 @@
+"""Builds the engine and a host program and joins them into one bootable file.
+
+Trust label: TOOL. The boot file is the engine as a flat arm64 Image (bss as zeros) followed by the host program, which
+is one too; the engine's header is told the length of both (Linux `Documentation/arch/arm64/booting.rst`).
+An unchanged tree is not built again: a stamp beside the result holds the hash of everything that goes in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from elftools.elf.elffile import ELFFile  # type: ignore[import-untyped]
+
+from bulkhead.errors import BuildError
+from bulkhead.image import memory_map
+from bulkhead.provision import pins, toolchain
+from bulkhead.provision.paths import REPOSITORY, say, sha256_of
+
+HostProgram = Literal["shim", "payload"]
+BUILD = REPOSITORY / "build"
+PAGE = memory_map.PAGE
+_IMAGE_SIZE_OFFSET = 16
+_MAGIC = b"ARM\x64"
+_MAGIC_OFFSET = 56
+_SOURCES = ("engine", "hypervisor-shim")
+_SUFFIXES = {".rs", ".toml", ".lock", ".ld", ".S"}
+_BUILD_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a build made: ELF files with debug information, flat files, and the bootable file of both programs."""
+
+    elf: Path
+    """The engine with symbols and DWARF."""
+    image: Path
+    """The bootable file, for `-kernel`."""
+    host_elf: Path
+    """The host program with symbols and DWARF."""
+    host_image: Path
+    """The host program as a flat arm64 Image."""
+    toolchain: str
+    """The toolchain in one line."""
+    sha256: str
+    """SHA-256 of `image`."""
+
+
+def build(
+    kind: toolchain.Kind = "pinned", host_program: HostProgram = "shim", features: tuple[str, ...] = ()
+) -> Images:
+    """Build engine and host program in release mode; `features` are cargo features of the engine, for tests only.
+
+    The result lies in `build/<host program>[-features]/`. Raises BuildError with the compiler's words.
+    """
+    directory = BUILD / "-".join([host_program, kind, *features])
+    directory.mkdir(parents=True, exist_ok=True)
+    stamp = directory / "stamp.json"
+    key = _key(kind, features)
+    if (images := _unchanged(stamp, key)) is not None:
+        return images
+    stamp.unlink(missing_ok=True)
+    tools = toolchain.ensure(kind)
+    say(f"building the engine and the {host_program} with {tools.describe()}")
+    elf = _cargo(tools, REPOSITORY / "engine", "bulkhead-image", "bulkhead", features)
+    host_elf = _cargo(tools, REPOSITORY / "hypervisor-shim", f"bulkhead-{host_program}", host_program, ())
+    images = _assemble(directory, elf, host_elf, host_program, tools.describe())
+    record = {"key": key, "images": {name: str(value) for name, value in asdict(images).items()}}
+    stamp.write_text(json.dumps(record, indent=1))
+    return images
+
+
+def _sources() -> Iterator[Path]:
+    for top in _SOURCES:
+        for path in sorted((REPOSITORY / top).rglob("*")):
+            if "target" not in path.relative_to(REPOSITORY).parts and path.suffix in _SUFFIXES and path.is_file():
+                yield path
+
+
+def _key(kind: toolchain.Kind, features: tuple[str, ...]) -> str:
+    """Hash of the sources by path and content, of the pins and flags, and of the choices."""
+    digest = hashlib.sha256(f"{kind} {features}".encode())
+    provision = REPOSITORY / "tooling" / "bulkhead" / "provision"
+    for path in [*_sources(), provision / "pins.toml", provision / "flags.toml", Path(__file__)]:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(REPOSITORY)} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _unchanged(stamp: Path, key: str) -> Images | None:
+    """The images of the last build, if the stamp has this key and the files are what it made."""
+    try:
+        record = json.loads(stamp.read_text())
+        names = record["images"]
+        images = Images(
+            elf=Path(names["elf"]),
+            image=Path(names["image"]),
+            host_elf=Path(names["host_elf"]),
+            host_image=Path(names["host_image"]),
+            toolchain=names["toolchain"],
+            sha256=names["sha256"],
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    present = all(path.is_file() for path in (images.elf, images.host_elf, images.host_image, images.image))
+    return images if record["key"] == key and present and sha256_of(images.image) == images.sha256 else None
+
+
+def _cargo(tools: toolchain.Toolchain, workspace: Path, package: str, binary: str, features: tuple[str, ...]) -> Path:
+    target = pins.flags()["target"]
+    directory = BUILD / "target" / workspace.name
+    command = [
+        *(str(tools.cargo), "build", "--release", "--locked", "--quiet", "-j", "2"),
+        *("--manifest-path", str(workspace / "Cargo.toml"), "--target-dir", str(directory)),
+        *("--package", package, "--bin", binary, "--target", target),
+        *(["--features", ",".join(features)] if features else []),
+    ]
+    try:
+        done = subprocess.run(
+            command, cwd=workspace, env=tools.env(), capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"building {package} took more than {_BUILD_SECONDS} s", where=workspace) from error
+    if done.returncode != 0:
+        raise BuildError(f"{package} does not build\n{done.stderr.strip()}", where=" ".join(command))
+    return directory / target / "release" / binary
+
+
+def _assemble(directory: Path, elf: Path, host_elf: Path, host_program: str, description: str) -> Images:
+    engine, host = flatten(elf, with_bss=True), flatten(host_elf, with_bss=False)
+    total = len(engine) + len(host)
+    engine[_IMAGE_SIZE_OFFSET : _IMAGE_SIZE_OFFSET + 8] = total.to_bytes(8, "little")
+    paths = {
+        "elf": directory / "bulkhead.elf",
+        "image": directory / "bulkhead.img",
+        "host_elf": directory / f"{host_program}.elf",
+        "host_image": directory / f"{host_program}.img",
+    }
+    paths["elf"].write_bytes(elf.read_bytes())
+    paths["host_elf"].write_bytes(host_elf.read_bytes())
+    paths["host_image"].write_bytes(host)
+    paths["image"].write_bytes(engine + host)
+    return Images(**paths, toolchain=description, sha256=sha256_of(paths["image"]))
+
+
+def flatten(elf: Path, *, with_bss: bool) -> bytearray:
+    """The memory of an ELF file's segments from its first address on, in whole pages.
+
+    The engine runs where it is loaded, so its bss is part of the file; a host program is copied by the engine, which
+    zeroes what its header asks for beyond the file. The file must begin with an arm64 Image header (BuildError).
+    """
+    flat = bytearray()
+    with elf.open("rb") as stream:
+        segments = [s for s in ELFFile(stream).iter_segments("PT_LOAD") if s["p_memsz"] > 0]
+        base = min((s["p_paddr"] for s in segments), default=0)
+        for segment in segments:
+            start = segment["p_paddr"] - base
+            size = segment["p_memsz"] if with_bss else segment["p_filesz"]
+            flat.extend(bytes(max(0, start + size - len(flat))))
+            flat[start : start + segment["p_filesz"]] = segment.data()
+    if bytes(flat[_MAGIC_OFFSET : _MAGIC_OFFSET + 4]) != _MAGIC:
+        raise BuildError("the program does not begin with an arm64 Image header", where=elf)
+    flat.extend(bytes(-len(flat) % PAGE))
+    return flat
