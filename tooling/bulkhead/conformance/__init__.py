@@ -1,0 +1,12 @@
+"""Conformance: the same checks of the engine's calls on every machine that runs its decisions.
+
+Trust label: TOOL. `backend` is what a machine must offer, `host` (the engine's decisions as a library) and `qemu`
+(the shipped image with a payload program as its host) offer it, `machine` makes calls by name and compares raw
+records and tables, `builder` makes VMs, `oracle` compares with the specification, `plugin` is the pytest side.
+"""
+
+from bulkhead.conformance.backend import Backend, HostFault, Layout
+from bulkhead.conformance.builder import Vm
+from bulkhead.conformance.machine import Machine, Reply
+
+__all__ = ["Backend", "HostFault", "Layout", "Machine", "Reply", "Vm"]

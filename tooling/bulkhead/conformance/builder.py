@@ -1,0 +1,132 @@
+"""VMs for tests, built call by call, every call of which must succeed. Trust label: TOOL."""
+
+from __future__ import annotations
+
+from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.machine import Machine
+from bulkhead.conformance.measure import Measurement
+from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.inspect.records import OF_A_VM, Kind, VmState
+
+RAM = 0x4000_0000
+SPAN = {2: 1 << 30, 3: 2 << 20}
+"""Bytes that a table of level 2 or 3 covers."""
+MODE_ZEROED, MODE_MEASURED = 0, 1
+
+
+class Vm:
+    """A VM in a slot. `tables` by (level, first IPA), `pages` by IPA, `contexts` by vCPU index, all as frames."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        slot: int = 0,
+        ram: tuple[tuple[int, int], ...] = ((RAM, 16 << 20),),
+        vcpus: int = 1,
+    ) -> None:
+        """Calls vm_create with a frame taken from the machine; `ram` is (base, bytes) of up to four ranges."""
+        self.machine, self.slot, self.ram, self.vcpus = machine, slot, ram, vcpus
+        self.tables: dict[tuple[int, int], int] = {}
+        self.pages: dict[int, int] = {}
+        self.contexts: dict[int, int] = {}
+        self.measurement = Measurement()
+        self.root = machine.take()
+        machine.ok("vm_create", vm=slot, root=self.root, vcpus=vcpus, **range_arguments(ram))
+        self.measurement.create(vcpus, 0, ram)
+
+    def table(self, level: int, ipa: int = RAM) -> int:
+        """Donates the table of `level` that covers `ipa`."""
+        frame = self.machine.take()
+        self.machine.ok("table_donate", vm=self.slot, ipa=ipa, level=level, table=frame)
+        self.tables[level, ipa & -SPAN[level]] = frame
+        return frame
+
+    def cover(self, ipa: int = RAM) -> Vm:
+        """Donates whichever tables a page at `ipa` still needs."""
+        for level in (2, 3):
+            if (level, ipa & -SPAN[level]) not in self.tables:
+                self.table(level, ipa)
+        return self
+
+    def page(self, ipa: int = RAM, content: bytes | None = None) -> int:
+        """Maps a page at `ipa`: zeroed, or measured with `content` (zero-padded to 4096 bytes). Its frame."""
+        self.cover(ipa)
+        frame = self.machine.take()
+        mode = MODE_ZEROED
+        if content is not None:
+            padded = content.ljust(PAGE, b"\0")
+            self.machine.backend.write(frame, padded)
+            self.measurement.page(ipa, padded)
+            mode = MODE_MEASURED
+        self.machine.ok("map", vm=self.slot, ipa=ipa, frame=frame, size=PAGE, mode=mode)
+        self.pages[ipa] = frame
+        return frame
+
+    def vcpu(self, index: int = 0) -> int:
+        """Creates vCPU `index`. Its frame."""
+        frame = self.machine.take()
+        self.machine.ok("vcpu_create", vm=self.slot, index=index, frame=frame)
+        self.measurement.vcpu(index)
+        self.contexts[index] = frame
+        return frame
+
+    def entry(self, entry: int = RAM, context: int = 0) -> Vm:
+        """Sets where vCPU 0 starts."""
+        self.machine.ok("vcpu_set_entry", vcpu=self.contexts[0], entry=entry, context=context)
+        self.measurement.entry(entry, context)
+        return self
+
+    def activate(self) -> Vm:
+        """Creates the vCPUs that are missing, sets the entry if nobody has, seals the VM."""
+        for index in range(self.vcpus):
+            if index not in self.contexts:
+                self.vcpu(index)
+        if self.machine.frame_record(self.contexts[0]).parent == 0:
+            self.entry()
+        self.machine.ok("activate", vm=self.slot)
+        return self
+
+    def kill(self) -> Vm:
+        """Marks the VM DYING."""
+        self.machine.ok("vm_kill", vm=self.slot)
+        return self
+
+    @property
+    def state(self) -> VmState:
+        """State in the VM's record."""
+        return self.machine.vm_record(self.slot).state
+
+
+def range_arguments(ram: tuple[tuple[int, int], ...]) -> dict[str, int]:
+    """RAM ranges as arguments of vm_create."""
+    arguments: dict[str, int] = {}
+    for number, (base, size) in enumerate(ram):
+        arguments |= {f"ram{number}_base": base, f"ram{number}_size": size}
+    return arguments
+
+
+def dismantle(machine: Machine) -> None:
+    """End every VM and take everything back, as a host would that has lost its notes: from the records alone."""
+    alive = [slot for slot in range(64) if machine.vm_word(slot, 0) != VmState.FREE]
+    if not alive:
+        return
+    for cpu in range(machine.layout.cpus):
+        machine.ok("vcpu_put", cpu=cpu)
+    for slot in alive:
+        if machine.vm_record(slot).state != VmState.DYING:
+            machine.ok("vm_kill", vm=slot)
+    owned = [(frame, machine.frame_record(frame)) for frame in owned_frames(machine)]
+    for frame, record in owned:
+        if record.kind in (Kind.VM_PAGE, Kind.VCPU):
+            machine.ok("reclaim", frame=frame)
+    for level in (3, 2):
+        for frame, record in owned:
+            if record.kind == Kind.VM_TABLE and record.level == level:
+                machine.ok("table_reclaim", table=frame)
+    for slot in alive:
+        machine.ok("vm_destroy", vm=slot)
+
+
+def owned_frames(machine: Machine) -> list[int]:
+    """Frames that belong to any VM."""
+    return [address for address, word in Snapshot.take(machine).frames() if Kind(word & 15) in OF_A_VM]

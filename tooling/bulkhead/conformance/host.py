@@ -1,0 +1,145 @@
+"""The host backend: the engine's decisions on fake RAM in this process. Trust label: TOOL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bulkhead.conformance import native, walk
+from bulkhead.conformance.backend import PAGE, REGISTERS, HostFault, Layout
+from bulkhead.errors import InvalidInput, MachineError
+
+MIB = 1 << 20
+RAM = ((0x4000_0000, 64 * MIB), (0x4800_0000, 32 * MIB))
+"""RAM ranges (base, bytes) of the machine that tests use unless they say otherwise: two, with a hole between."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One effect of the engine on its machine; `name` is the method of the trait `Hardware`, in CamelCase."""
+
+    name: str
+    operands: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Next:
+    """What the engine decided after an exception of a VM: kind "resume", "exit" or "off", exit class and data."""
+
+    kind: str
+    exit_class: int
+    data: tuple[int, int, int]
+
+
+class HostBackend:
+    """A fake machine. Behaves the same every time."""
+
+    name = "host"
+
+    def __init__(self, ram: Sequence[tuple[int, int]] = RAM, cpus: int = 2) -> None:
+        """Machine with RAM ranges (base, bytes) and 1 to 8 CPUs. InvalidInput if there cannot be one."""
+        self._ram, self._cpus = tuple(ram), cpus
+        self._ffi, self._lib = native.engine()
+        self._machine: Any = None
+        self._create()
+
+    def _create(self) -> None:
+        ffi = self._ffi
+        ranges = ffi.new("RamRange[]", [{"base": base, "size": size} for base, size in self._ram])
+        reason = ffi.new("char[]", 256)
+        machine = self._lib.bulkhead_machine_create(ranges, len(self._ram), self._cpus, reason, 256)
+        if machine == ffi.NULL:
+            raise InvalidInput(ffi.string(reason).decode(), hint="choose other RAM ranges or CPUs")
+        self._machine = machine
+        layout = ffi.new("Layout *")
+        self._lib.bulkhead_machine_layout(machine, layout)
+        self.layout = Layout(**{field.name: int(getattr(layout, field.name)) for field in fields(Layout)})
+        size = self.layout.frames * PAGE
+        self._bytes = memoryview(ffi.buffer(self._lib.bulkhead_machine_memory(machine), size)).cast("B")
+        self._registers = ffi.new("uint64_t[]", REGISTERS)
+        self._next = ffi.new("Next *")
+
+    def call(self, cpu: int, registers: Sequence[int]) -> tuple[int, ...]:
+        """See Backend. MachineError if the engine panics."""
+        self._registers[0:REGISTERS] = list(registers)
+        self._check(self._lib.bulkhead_machine_call(self._machine, cpu, self._registers))
+        return tuple(self._registers[0:REGISTERS])
+
+    def vm_call(self, cpu: int, vm: int, registers: Sequence[int]) -> tuple[tuple[int, ...], Next]:
+        """HVC #0 by vCPU 0 of a VM with x0 to x17: the registers afterwards and what happens next."""
+        self._registers[0:REGISTERS] = list(registers)
+        done = self._lib.bulkhead_machine_vm_call(self._machine, cpu, vm, self._registers, self._next)
+        self._check(done)
+        return tuple(self._registers[0:REGISTERS]), self._decision()
+
+    def exception(self, cpu: int, vcpu: int, esr: int, far: int = 0, hpfar: int = 0) -> Next:
+        """A synchronous exception of the vCPU whose context is at physical `vcpu`: what happens next."""
+        syndrome = self._ffi.new("uint64_t[]", [esr, far, hpfar])
+        frame = (vcpu - self.layout.ram_base) // PAGE
+        self._check(self._lib.bulkhead_machine_exception(self._machine, cpu, frame, syndrome, self._next))
+        return self._decision()
+
+    def events(self) -> list[Event]:
+        """The effects since this was asked last, in order."""
+        count = self._lib.bulkhead_machine_take_events(self._machine, self._ffi.NULL, 0)
+        list_ = self._ffi.new("Event[]", count)
+        self._lib.bulkhead_machine_take_events(self._machine, list_, count)
+        name = self._lib.bulkhead_event_name
+        return [Event(self._ffi.string(name(one.kind)).decode(), tuple(one.operands)) for one in list_]
+
+    def memory(self, address: int, length: int) -> bytes:
+        """See Backend: what the host's stage 2 in fake RAM permits."""
+        self._permitted(address, length)
+        return self.physical(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        """See Backend."""
+        self._permitted(address, len(data))
+        self.poke(address, data)
+
+    def physical(self, address: int, length: int) -> bytes:
+        """See Backend. InvalidInput outside RAM."""
+        return bytes(self._bytes[self._offset(address, length) :][:length])
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Change raw RAM, whoever owns it. InvalidInput outside RAM."""
+        start = self._offset(address, len(data))
+        self._bytes[start : start + len(data)] = data
+
+    def hold_lock(self, held: bool) -> None:
+        """See Backend."""
+        self._lib.bulkhead_machine_hold_lock(self._machine, held)
+
+    def reset(self) -> None:
+        """See Backend: a new machine of the same kind."""
+        self.close()
+        self._create()
+
+    def close(self) -> None:
+        """See Backend. May be called twice."""
+        if self._machine is not None:
+            self._bytes.release()
+            self._lib.bulkhead_machine_destroy(self._machine)
+            self._machine = None
+
+    def _offset(self, address: int, length: int) -> int:
+        if not self._lib.bulkhead_machine_is_ram(self._machine, address, length):
+            raise InvalidInput(f"{length} bytes at {address:#x} are not RAM")
+        return address - self.layout.ram_base
+
+    def _permitted(self, address: int, length: int) -> None:
+        for page in range(address & -PAGE, address + length, PAGE):
+            if walk.host(self, page) is None:
+                raise HostFault(page)
+
+    def _decision(self) -> Next:
+        data = tuple(int(word) for word in self._next.data)
+        return Next(
+            ("resume", "exit", "off")[self._next.kind], int(self._next.class_), (data[0], data[1], data[2])
+        )
+
+    def _check(self, done: bool) -> None:
+        if not done:
+            message = self._ffi.string(self._lib.bulkhead_machine_panic(self._machine)).decode()
+            raise MachineError(f"the engine panicked: {message}", where="host build", hint="this is a defect")

@@ -1,0 +1,119 @@
+"""pytest: `--backend host|qemu|all` and the fixtures `machine` and `vm`. Trust label: TOOL.
+
+A test that needs what only one backend has carries its marker (`host` or `qemu`) and is selected by it at
+collection; all others run on every backend that was asked for. Every test must leave the machine as it found it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bulkhead.conformance.backend import Backend
+from bulkhead.conformance.builder import Vm, dismantle
+from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.machine import Machine
+from bulkhead.conformance.snapshot import Snapshot
+
+BACKENDS = ("host", "qemu")
+FIXTURE = "bulkhead_backend"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --backend."""
+    group = parser.getgroup("bulkhead")
+    choices = (*BACKENDS, "all")
+    group.addoption(
+        "--backend", choices=choices, default="host", help="machine that conformance tests run on"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares the markers."""
+    for name in BACKENDS:
+        config.addinivalue_line("markers", f"{name}: needs what only the {name} backend has")
+
+
+def chosen(config: pytest.Config) -> tuple[str, ...]:
+    """The backends that were asked for."""
+    option = str(config.getoption("--backend"))
+    return BACKENDS if option == "all" else (option,)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that use a machine run once on each chosen backend that has what they need."""
+    if FIXTURE in metafunc.fixturenames:
+        only = {name for name in BACKENDS if metafunc.definition.get_closest_marker(name)}
+        names = [name for name in chosen(metafunc.config) if not only or name in only]
+        parameters = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
+        metafunc.parametrize(FIXTURE, parameters, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out tests that need a backend which was not asked for."""
+    absent = {item for item in items if _lacks_backend(item)}
+    if absent:
+        config.hook.pytest_deselected(items=list(absent))
+        items[:] = [item for item in items if item not in absent]
+
+
+def _lacks_backend(item: pytest.Item) -> bool:
+    if FIXTURE not in getattr(item, "fixturenames", ()):
+        return False
+    return item.callspec.params[FIXTURE] not in BACKENDS  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def bulkhead_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """The machine of this session: one boot for all tests."""
+    backend = _start(str(request.param))
+    yield backend
+    backend.close()
+
+
+def _start(name: str) -> Backend:
+    if name == "host":
+        return HostBackend()
+    from bulkhead.conformance.qemu import QemuBackend  # needs an image and QEMU, which host tests do not
+
+    return QemuBackend.start()
+
+
+@pytest.fixture
+def machine(bulkhead_backend: Backend) -> Iterator[Machine]:
+    """The machine under test, as boot leaves it; a test that does not leave it so fails."""
+    machine = Machine(bulkhead_backend)
+    before = Snapshot.take(machine)
+    try:
+        yield machine
+        dismantle(machine)
+        changes = before.changes(Snapshot.take(machine))
+    except BaseException:
+        machine.needs_reset = True
+        raise
+    finally:
+        if machine.needs_reset:
+            bulkhead_backend.reset()
+    left = not machine.needs_reset and (
+        changes.blocks or changes.frames or changes.vms or changes.host_level2
+    )
+    if left:
+        bulkhead_backend.reset()
+        pytest.fail(f"the test did not leave the machine as it found it:\n{changes}")
+
+
+@pytest.fixture
+def bulkhead_machine(machine: Machine) -> Machine:
+    """The same as `machine`."""
+    return machine
+
+
+@pytest.fixture
+def vm(machine: Machine) -> Callable[..., Vm]:
+    """Builder of VMs: `vm(slot=0, ram=((base, bytes), ...), vcpus=1)`."""
+
+    def build(slot: int = 0, **parameters: object) -> Vm:
+        return Vm(machine, slot, **parameters)  # type: ignore[arg-type]
+
+    return build
