@@ -84,6 +84,14 @@ class Image:
         except KeyError:
             raise InvalidInput(f"the image has no symbol {name}", where=self.path) from None
 
+    def function(self, *path: str) -> Symbol:
+        """The one Rust function of that path, such as `call`, `map`, `map`, whatever its mangling."""
+        mangled = "".join(f"{len(part)}{part}" for part in path)
+        found = [symbol for name, symbol in self.symbols.items() if mangled in name]
+        if len(found) != 1:
+            raise InvalidInput(f"{len(found)} functions are called {'::'.join(path)}", where=self.path)
+        return found[0]
+
     def _section(self, address: int, size: int) -> Section | None:
         for section in self.sections:
             if section.address <= address and address + size <= section.address + section.size:

@@ -140,10 +140,7 @@ class MachineState:
             self.stack[address + offset] = smt.simplify(smt.extract(8 * offset + 7, 8 * offset, value))
 
     def _on_stack(self, address: int, size: int) -> bool:
-        pointer = smt.constant(self.sp)
-        if pointer is None or pointer < STACK_TOP - STACK_SIZE:
-            raise self.failure("stack pointer outside the stack")
-        return pointer <= address and address + size <= STACK_TOP
+        return STACK_TOP - STACK_SIZE <= address and address + size <= STACK_TOP
 
     # regions
 

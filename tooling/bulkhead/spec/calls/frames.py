@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import stage2
 from ..events import InvalidateHostPage, InvalidateInstructions, Publish
-from ..state import HOST, VM_SLOTS, Kind, Record, VmState, VmWord
+from ..state import HOST, VM_SLOTS, Kind, Record, State, VmState, VmWord
 from ..transaction import Transaction
 from ..words import Truth, Word, all_of, any_of, at_most, below, minus, negate, shift_right
 
@@ -81,15 +81,14 @@ def in_ram(t: Transaction, vm: Word, ipa: Word) -> Truth:
     return any_of(*ranges)
 
 
-def host_table(t: Transaction, frame: Word) -> Word:
+def host_table_of(state: State, frame: Word) -> Word:
     """The host's level 3 table of the split block that the frame lies in."""
-    entry = t.before.host_entry[shift_right(frame, stage2.TABLE_SHIFT)]
-    return stage2.target(t.before.config, entry)
+    return stage2.target(state.config, state.host_entry[shift_right(frame, stage2.TABLE_SHIFT)])
 
 
 def withdraw_from_host(t: Transaction, frame: Word) -> None:
     """The host cannot reach the frame any more, on any CPU."""
-    t.set_entry(host_table(t, frame), frame & (stage2.TABLE_ENTRIES - 1), 0)
+    t.set_entry(host_table_of(t.before, frame), frame & (stage2.TABLE_ENTRIES - 1), 0)
     t.emit(InvalidateHostPage(frame))
 
 
@@ -98,5 +97,9 @@ def return_to_host(t: Transaction, frame: Word) -> None:
     t.zero_frame(frame)
     t.emit(InvalidateInstructions())
     t.set_record(frame, HOST)
-    t.set_entry(host_table(t, frame), frame & (stage2.TABLE_ENTRIES - 1), stage2.page(t.before.config, frame))
+    t.set_entry(
+        host_table_of(t.before, frame),
+        frame & (stage2.TABLE_ENTRIES - 1),
+        stage2.page(t.before.config, frame),
+    )
     t.emit(Publish())

@@ -1,0 +1,120 @@
+"""What the specification's events are in instructions: the trace that the machine code has to leave.
+
+The sequences are those of Arm ARM DDI 0487 sections D8.13 (TLB maintenance), D8.16.1 (break-before-
+make) and D7.5 (cache maintenance). A frame operation is one call of a leaf function, whose contract is
+proved on its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bulkhead.spec import events, stage2
+from bulkhead.spec.events import Event
+from bulkhead.spec.state import State, VmWord
+from bulkhead.spec.words import Word, plus, term
+
+from . import isa, smt
+from .exec.state import Store, TraceItem
+from .smt import Bits
+
+VTTBR_EL2 = (3, 4, 2, 1, 0)
+VTCR_EL2 = (3, 4, 2, 1, 2)
+TLBI_IPAS2E1IS = (1, 4, 8, 0, 1)
+TLBI_VMALLE1IS = (1, 0, 8, 3, 0)
+TLBI_VMALLS12E1IS = (1, 4, 8, 3, 6)
+IC_IALLUIS = (1, 0, 7, 1, 0)
+ISH, ISHST, SY = 0b1011, 0b1010, 0b1111
+VMID_SHIFT = 48
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A call of a leaf function, by what it does and to what."""
+
+    name: str
+    operands: tuple[Bits, ...]
+
+
+@dataclass(frozen=True)
+class RecordStore:
+    """A store to the record of a frame; the value is compared with the final state instead."""
+
+    frame: Bits
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The values of VTTBR_EL2 and VTCR_EL2 for the host, and of VTCR_EL2 for VMs, as boot left them."""
+
+    host_vttbr: Bits
+    host_vtcr: Bits
+    vm_vtcr: Bits
+
+
+def dsb(option: int) -> isa.Barrier:
+    return isa.Barrier("DSB", option)
+
+
+ISB = isa.Barrier("ISB", SY)
+
+
+def invalidate_page(ipa: Word) -> list[TraceItem]:
+    """For the VMID in VTTBR_EL2: stage 2 by IPA, then the combined entries."""
+    return [
+        isa.SystemInstruction(TLBI_IPAS2E1IS, smt.shift_right(term(ipa), stage2.FRAME_SHIFT)),
+        dsb(ISH),
+        isa.SystemInstruction(TLBI_VMALLE1IS, smt.word(0)),
+        dsb(ISH),
+        ISB,
+    ]
+
+
+def with_vm(state: State, registers: Translation, vm: Word, inner: list[TraceItem]) -> list[TraceItem]:
+    """The same for the VMID of a VM, whose translation registers are put in place around it."""
+    root = stage2.address(state.config, state.vm_word(vm, VmWord.ROOT))
+    vttbr = term(plus(vm, 1) << VMID_SHIFT | root)
+    return [
+        isa.WriteSystem(VTCR_EL2, registers.vm_vtcr),
+        isa.WriteSystem(VTTBR_EL2, vttbr),
+        ISB,
+        *inner,
+        isa.WriteSystem(VTCR_EL2, registers.host_vtcr),
+        isa.WriteSystem(VTTBR_EL2, registers.host_vttbr),
+        ISB,
+    ]
+
+
+def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]:
+    """The trace items of one event; `state` is the one before the call."""
+    match event:
+        case events.SetTableEntry(table, index, descriptor):
+            return [Store("RAM", term(stage2.word(table, index)), term(descriptor))]
+        case events.SetHostEntry(block, descriptor):
+            return [Store("HOST_L2", term(block), term(descriptor))]
+        case events.SetFrameRecord(frame):
+            return [RecordStore(term(frame))]
+        case events.ClaimVcpu(frame):
+            return [Leaf("claim", (term(frame),)), RecordStore(term(frame))]
+        case events.ZeroFrame(frame):
+            return [Leaf("zero_frame", (term(frame),)), Leaf("clean_frame", (term(frame),))]
+        case events.CleanFrame(frame):
+            return [Leaf("clean_frame", (term(frame),))]
+        case events.Measure(vm, words, frame):
+            first = term(vm << 6 | VmWord.MEASUREMENT)
+            operands = (first, *(term(word) for word in words))
+            if frame is None:
+                return [Leaf("measure_words", operands)]
+            return [Leaf("measure_frame", (*operands, term(frame)))]
+        case events.InvalidateInstructions():
+            return [isa.SystemInstruction(IC_IALLUIS, smt.word(0)), dsb(ISH), ISB]
+        case events.Publish():
+            return [dsb(ISHST)]
+        case events.InvalidateHostPage(frame):
+            return [dsb(ISHST), *invalidate_page(stage2.address(state.config, frame))]
+        case events.InvalidateVmPage(vm, ipa):
+            return [dsb(ISHST), *with_vm(state, registers, vm, invalidate_page(ipa))]
+        case events.InvalidateVm(vm):
+            flush = [isa.SystemInstruction(TLBI_VMALLS12E1IS, smt.word(0)), dsb(ISH), ISB]
+            return [dsb(ISHST), *with_vm(state, registers, vm, flush)]
+    raise NotImplementedError(f"no call that is proved emits {type(event).__name__}")

@@ -1,0 +1,237 @@
+"""The theorem about one call: the machine code does what the specification says, for all states and
+arguments.
+
+For every path through the code, with the invariants assumed of the state before (only at the keys that
+are touched): x0 and x1 are the specified status and detail; the path is one of success or of refusal;
+afterwards every record, VM word and word of RAM is as specified, unchanged on an error; and the trace
+of stores, barriers, TLB and cache maintenance and leaf calls is the specified one, in order, operands
+included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bulkhead.spec import CALLS, Outcome, State
+from bulkhead.spec.invariants import BY_MAP
+from bulkhead.spec.invariants import config as config_invariant
+from bulkhead.spec.transaction import Need
+from bulkhead.spec.words import term
+
+from . import isa, layout, lowering, smt
+from .binding import ARGUMENT_BLOCK, Binding
+from .contracts import contracts
+from .exec.errors import ProofFailed
+from .exec.explore import Explorer, Summary
+from .exec.image import Image
+from .exec.memory import Region
+from .exec.solver import Solver, Statistics
+from .exec.state import Environment, MachineState, Store, TraceItem
+from .lowering import Leaf, RecordStore
+from .smt import Bits, Bool
+from .symbolic import fact, is_packed, unknown_state
+
+UNORDERED = frozenset({"VMS"})
+"""Regions whose stores are compared by their final content only."""
+
+
+@dataclass
+class Result:
+    """What one refinement proof covered."""
+
+    call: str
+    summary: Summary
+    statistics: Statistics
+    successes: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+
+
+class Refinement:
+    """The proof for one call on one image."""
+
+    def __init__(
+        self, image: Image, binding: Binding, specification: Callable[..., Outcome] | None = None
+    ) -> None:
+        self.image, self.binding = image, binding
+        self.solver = Solver()
+        self._instantiating = False
+        self.state = unknown_state(self._touch)
+        self.registers = layout.translation()
+        self.arguments = {
+            name: smt.variable(name) for name in (*binding.registers.values(), *binding.in_memory)
+        }
+        self.solver.assume(fact(config_invariant(self.state.config)))
+        self.outcome = (specification or CALLS[binding.call])(self.state, **self.arguments)
+        self.result = Result(binding.call, Summary(), self.solver.statistics)
+
+    def prove(self) -> Result:
+        """Explore every path and compare it; ProofFailed with a counterexample if one differs."""
+        environment = Environment(self.image, self.solver, self._regions())
+        explorer = Explorer(environment, contracts(self.state))
+        arguments = {number: self.arguments[name] for number, name in self.binding.registers.items()}
+        if self.binding.pointer is not None:
+            arguments[self.binding.pointer] = smt.word(ARGUMENT_BLOCK)
+        self.result.summary = explorer.run(self.binding.symbol, arguments, self._compare)
+        self._check_not_vacuous()
+        return self.result
+
+    def _regions(self) -> tuple[Region, ...]:
+        regions = layout.regions(self.image, self.state, self.registers)
+        if not self.binding.in_memory:
+            return regions
+        words = [self.arguments[name] for name in self.binding.in_memory]
+        return (*regions, layout.argument_region(ARGUMENT_BLOCK, words))
+
+    def _touch(self, name: str, key: Bits) -> None:
+        """Assume the invariants about a key of the state before, once it matters."""
+        if self._instantiating:
+            return
+        self._instantiating = True
+        try:
+            for _, invariant in BY_MAP[name]:
+                self.solver.assume(fact(invariant(self.state, key)))
+        finally:
+            self._instantiating = False
+
+    def _compare(self, machine: MachineState) -> None:
+        outcome = self.outcome
+        success = fact(outcome.success)
+        succeeds = not self.solver.satisfiable(smt.negate(success))
+        if not succeeds:
+            self.solver.prove(smt.negate(success), "a path both succeeds and is refused", machine.pc)
+        self.solver.prove(machine.x[0] == term(outcome.status), "x0 is not the specified status", machine.pc)
+        self.solver.prove(machine.x[1] == term(outcome.detail), "x1 is not the specified detail", machine.pc)
+        after = outcome.committed if succeeds else outcome.before
+        self._compare_state(machine, after)
+        self._compare_trace(machine, self._expected_trace() if succeeds else [])
+        if succeeds:
+            self.result.successes += 1
+        else:
+            self._count_refusals(outcome.needs)
+
+    def _compare_state(self, machine: MachineState, after: State) -> None:
+        """Every word of every region, at one arbitrary index each."""
+        solver, content, config = self.solver, machine.content, self.state.config
+        frame, block = smt.variable("any_frame"), smt.variable("any_block")
+        vm_word, ram_word = smt.variable("any_vm_word"), smt.variable("any_ram_word")
+        blocks = smt.shift_right(term(config.frames), 9)
+        goals: list[tuple[str, Bool, Bool]] = [
+            (
+                "frame record",
+                smt.unsigned_less(frame, term(config.frames)),
+                is_packed(content["FRAMES"][frame], after.frame[frame]),
+            ),
+            (
+                "block record",
+                smt.unsigned_less(block, blocks),
+                content["BLOCKS"][block] == term(after.block[block]),
+            ),
+            (
+                "host level 2 entry",
+                smt.unsigned_less(block, blocks),
+                content["HOST_L2"][block] == term(after.host_entry[block]),
+            ),
+            (
+                "VM record",
+                smt.unsigned_less(vm_word, 64 * 64),
+                content["VMS"][vm_word] == term(after.vm[vm_word]),
+            ),
+            (
+                "word of RAM",
+                smt.unsigned_less(ram_word, term(config.frames) << 9),
+                content["RAM"][ram_word] == term(after.ram[ram_word]),
+            ),
+        ]
+        for what, exists, equal in goals:
+            with solver.scope():
+                solver.assume(exists)
+                solver.prove(equal, f"{what} differs from the specified state", machine.pc)
+
+    def _expected_trace(self) -> list[TraceItem]:
+        """The specified events that happen on this path, in instructions."""
+        items: list[TraceItem] = []
+        for when, event in self.outcome.events:
+            condition = fact(when)
+            if self.solver.valid(condition):
+                items += lowering.lower(event, self.state, self.registers)
+            else:
+                self.solver.prove(smt.negate(condition), "a path on which an event may or may not happen")
+        return items
+
+    def _compare_trace(self, machine: MachineState, expected: list[TraceItem]) -> None:
+        actual = [item for item in machine.trace if not self._is_unordered(item)]
+        for position, (mine, wanted) in enumerate(zip(actual, expected, strict=False)):
+            same = same_item(mine, wanted)
+            if same is None:
+                raise ProofFailed(
+                    f"step {position} of the trace is {describe(mine)}, specified is {describe(wanted)}",
+                    machine.pc,
+                    self.solver.model(),
+                )
+            self.solver.prove(
+                same, f"operand of {describe(wanted)}, step {position} of the trace", machine.pc
+            )
+        if len(actual) != len(expected):
+            extra = (actual if len(actual) > len(expected) else expected)[min(len(actual), len(expected))]
+            missing = "specified but missing" if len(actual) < len(expected) else "not specified"
+            raise ProofFailed(f"{describe(extra)} is {missing}", machine.pc, self.solver.model())
+
+    def _is_unordered(self, item: TraceItem) -> bool:
+        return isinstance(item, isa.ReadSystem) or (isinstance(item, Store) and item.region in UNORDERED)
+
+    def _count_refusals(self, needs: tuple[Need, ...]) -> None:
+        """Which conditions can be the first to fail on this path."""
+        earlier: list[Bool] = []
+        for number, need in enumerate(needs):
+            condition = fact(need.condition)
+            if self.solver.satisfiable(*earlier, smt.negate(condition)):
+                label = f"{number}:{need.label}"
+                self.result.refusals[label] = self.result.refusals.get(label, 0) + 1
+            earlier.append(condition)
+
+    def _check_not_vacuous(self) -> None:
+        """Success and every refusal happen on some path: the theorem is not about nothing."""
+        if not self.result.successes:
+            raise ProofFailed(f"no path of {self.binding.call} succeeds")
+        for number, need in enumerate(self.outcome.needs):
+            if f"{number}:{need.label}" not in self.result.refusals:
+                raise ProofFailed(f"no path of {self.binding.call} answers {need.label} (condition {number})")
+
+
+def same_item(mine: TraceItem, wanted: TraceItem) -> Bool | None:
+    """When two items are the same; None if they are of different kinds."""
+    match mine, wanted:
+        case Store("FRAMES", index, _), RecordStore(frame):
+            return index == frame
+        case Store(region, index, value), Store(other, other_index, other_value) if region == other:
+            return smt.both(index == other_index, value == other_value)
+        case Leaf(name, operands), Leaf(other, others) if name == other and len(operands) == len(others):
+            return smt.both(*(one == two for one, two in zip(operands, others, strict=True)))
+        case isa.SystemInstruction(system, operand), isa.SystemInstruction(other_system, other_operand):
+            return operand == other_operand if system == other_system else None
+        case isa.WriteSystem(system, value), isa.WriteSystem(other_system, other_value):
+            return value == other_value if system == other_system else None
+        case isa.Barrier(), isa.Barrier():
+            return smt.truth(True) if mine == wanted else None
+        case isa.Atomic("CAS", True, True, 8, address), Leaf("claim", (frame,)):
+            return address == smt.word(layout.window("FRAMES")) + (frame << 3)
+    return None
+
+
+def describe(item: TraceItem) -> str:
+    """One item of a trace as text."""
+    match item:
+        case Store(region, _, _):
+            return f"store to {region}"
+        case RecordStore(_):
+            return "store to FRAMES"
+        case Leaf(name, _):
+            return f"call of {name}"
+        case isa.SystemInstruction(name, _):
+            return f"SYS {name}"
+        case isa.WriteSystem(name, _):
+            return f"MSR {name}"
+        case isa.Barrier(kind, option):
+            return f"{kind} #{option}"
+    return type(item).__name__
