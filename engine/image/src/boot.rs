@@ -93,7 +93,7 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     let (program, info) = load_host(&machine, &placed, &plan, affinities)?;
     memory::hide(placed.engine, tables);
     memory::hide(plan.reservation, tables);
-    decide(&plan, root, cpus);
+    decide(&plan, root, cpus)?;
     psci::describe(&affinities[..machine.cpus], load);
     let here = psci::this_cpu().ok_or("the boot CPU is not in the device tree")?;
     psci::claim(here, program.base, info);
@@ -185,15 +185,17 @@ fn load_host(
 }
 
 /// Fixes what the engine's calls work with.
-fn decide(plan: &Plan, host_root: u64, cpus: u64) {
+fn decide(plan: &Plan, host_root: u64, cpus: u64) -> Result<(), &'static str> {
+    let (host_vtcr, vm_vtcr) = cpu::translation_control().ok_or("the CPU has fewer than 44 physical address bits")?;
     CONFIG.decide(&Decided {
         ram_base: plan.ram_base,
         frames: plan.blocks() * (BLOCK / PAGE),
         cpus,
         host_root,
-        host_vtcr: cpu::host_vtcr(),
-        vm_vtcr: cpu::vm_vtcr(),
+        host_vtcr,
+        vm_vtcr,
     });
+    Ok(())
 }
 
 /// Physical address of a byte of the image.
