@@ -10,7 +10,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// Bytes of one CPU's stack.
-const STACK_SIZE: usize = 64 << 10;
+const STACK_SIZE: usize = 128 << 10;
 
 #[repr(C, align(4096))]
 struct Stacks(UnsafeCell<[[u8; STACK_SIZE]; CPUS_MAX]>);

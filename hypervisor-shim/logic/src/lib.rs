@@ -1,0 +1,9 @@
+//! What the hypervisor decides, without touching the machine, so that it can be tested anywhere: the frames it
+//! has to give, the GIC and the UART that a VM sees (trust label: UNTRUSTED).
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod frames;
+pub mod pl011;
+pub mod store;
+pub mod vgic;

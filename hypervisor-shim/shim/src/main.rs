@@ -1,0 +1,67 @@
+//! The hypervisor: it places and schedules VMs, serves their devices, and obeys the management channel (trust
+//! label: UNTRUSTED, isolated by design: nothing here can reach a VM's memory or registers).
+//!
+//! Every CPU runs [`cpu_loop`]: take interrupts, give up a vCPU whose VM is over, run one vCPU or sleep; the boot
+//! CPU also answers requests. Lock order: a VM ([`vm::Slot::vm`]) → the frames ([`memory`]) → the channel.
+#![no_std]
+#![no_main]
+
+mod build;
+mod console;
+mod devices;
+mod exits;
+mod log;
+mod manage;
+mod memory;
+mod schedule;
+mod teardown;
+mod vm;
+
+use bulkhead_abi::BootInfo;
+use bulkhead_el1::channel::{self, Inbox};
+use bulkhead_el1::{boot, cpu, gic};
+
+bulkhead_el1::entry!(main, secondary);
+
+fn main(boot: &'static BootInfo) -> ! {
+    gic::init_distributor(boot);
+    gic::init_cpu(boot);
+    if let Ok(intid) = u32::try_from(boot.uart_intid) {
+        gic::enable_shared(boot, intid, 0);
+    }
+    memory::init(boot);
+    for index in 1..boot.cpus as usize {
+        if let Err(status) = cpu::start(boot, index) {
+            log!("CPU {index} does not start: PSCI {status:#x}");
+        }
+    }
+    channel::event("ready", |_| {});
+    let mut inbox = Inbox::new();
+    cpu_loop(boot, || {
+        while inbox.poll(|request, bad_frames, reply| manage::handle(boot, request, bad_frames, reply)) {}
+        manage::power_off_if_asked();
+    })
+}
+
+fn secondary(_index: usize) -> ! {
+    match boot::info() {
+        Some(boot) => {
+            gic::init_cpu(boot);
+            cpu_loop(boot, || {})
+        }
+        None => unreachable!("a secondary starts after the boot CPU"),
+    }
+}
+
+fn cpu_loop(boot: &'static BootInfo, mut chores: impl FnMut()) -> ! {
+    let mut scheduler = schedule::Scheduler::new(boot);
+    loop {
+        chores();
+        schedule::take_interrupts();
+        scheduler.give_up_dead();
+        if let Some(deadline) = scheduler.run_next() {
+            cpu::set_timer(deadline);
+            cpu::wait_for_interrupt();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The operations of the management channel (trust label: UNTRUSTED).
+//!
+//! `ping`, `start`, `console`, `stop`, `destroy`, `stats`, `log`, `probe`, `poke`, `peek`, `vms`, `shutdown`;
+//! arguments and results are in the README. Only the boot CPU gets here, one request at a time.
+
+use crate::vm::{SLOTS, SLOTS_MAX, State};
+use crate::{build, devices, memory, schedule, teardown};
+use bulkhead_abi::{BootInfo, CALLS, exit};
+use bulkhead_el1::{cpu, hvc, probe};
+use bulkhead_link::message::{Answer, Refusal, Request};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+/// Bytes for planted markers; also the longest range of `peek`.
+const POKE_SIZE: usize = 16 << 10;
+const PEEK_MAX: usize = 4096;
+const LOG_MAX: usize = 6 << 10;
+
+static POKED: [AtomicU8; POKE_SIZE] = [const { AtomicU8::new(0) }; POKE_SIZE];
+static POKE_NEXT: AtomicUsize = AtomicUsize::new(0);
+static POWER_OFF: AtomicBool = AtomicBool::new(false);
+static START_TICKS: AtomicU64 = AtomicU64::new(0);
+static DESTROY_TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Carries out one request.
+pub fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &mut Answer) -> Result<(), Refusal> {
+    match request.operation {
+        "ping" => ping(boot, reply),
+        "start" => start(boot, request, reply)?,
+        "console" => console(boot, request)?,
+        "stop" => teardown::stop(vm_argument(request)?)?,
+        "destroy" => destroy(request, reply)?,
+        "stats" => stats(bad_frames, reply),
+        "log" => log(request, reply)?,
+        "probe" => probe_address(request, reply)?,
+        "poke" => poke(request, reply)?,
+        "peek" => peek(request, reply)?,
+        "vms" => vms(reply),
+        "shutdown" => shutdown()?,
+        _ => return Err(Refusal::request("unknown operation")),
+    }
+    Ok(())
+}
+
+/// Turns the machine off once the reply to `shutdown` is out.
+pub fn power_off_if_asked() {
+    if POWER_OFF.swap(false, Ordering::Relaxed) {
+        let status = cpu::system_off();
+        crate::log!("SYSTEM_OFF answered {status:#x}");
+    }
+}
+
+fn vm_argument(request: &Request) -> Result<usize, Refusal> {
+    request.index("vm", SLOTS_MAX)
+}
+
+fn ping(boot: &'static BootInfo, reply: &mut Answer) {
+    reply.text("version", env!("CARGO_PKG_VERSION"));
+    reply.u64("abi", boot.abi_version);
+    reply.u64("cpus", boot.cpus);
+    reply.u64("free_frames", memory::available());
+    reply.put(|encoder| encoder.str("store")?.begin_array()?.ok());
+    for (name, _) in memory::store(boot).files() {
+        reply.put(|encoder| encoder.str(name)?.ok());
+    }
+    reply.put(|encoder| encoder.end()?.ok());
+}
+
+fn start(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let begin = cpu::now();
+    let plan = build::Plan::new(request, |name| memory::store(boot).find(name))?;
+    let (index, measurement) = build::start(&plan)?;
+    START_TICKS.store(cpu::now().saturating_sub(begin), Ordering::Relaxed);
+    let mut bytes = [0; 32];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(measurement) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    reply.u64("vm", index as u64);
+    reply.bytes("measurement", &bytes);
+    Ok(())
+}
+
+fn console(boot: &BootInfo, request: &Request) -> Result<(), Refusal> {
+    let slot = crate::vm::existing(vm_argument(request)?)?;
+    let data = request.bytes("data")?;
+    let mut vm = slot.vm.lock();
+    let taken = devices::type_in(&mut vm, data);
+    schedule::notify(&mut vm, boot.cpus as usize);
+    if taken { Ok(()) } else { Err(Refusal::state("the VM has not read its earlier input")) }
+}
+
+fn destroy(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let begin = cpu::now();
+    let returned = teardown::destroy(vm_argument(request)?)?;
+    DESTROY_TICKS.store(cpu::now().saturating_sub(begin), Ordering::Relaxed);
+    reply.u64("frames", returned.frames);
+    reply.bool("scrubbed", returned.scrubbed);
+    Ok(())
+}
+
+/// Names of the exit classes, in order.
+const EXITS: [&str; exit::COUNT] =
+    ["irq", "wfi", "mmio_read", "mmio_write", "mem_fault", "sgi", "vgic", "psci", "share", "host_call", "died"];
+const STAGES_MAX: u64 = 16;
+const STAGES: [&str; STAGES_MAX as usize] = [
+    "boot0", "boot1", "boot2", "boot3", "boot4", "boot5", "boot6", "boot7", "boot8", "boot9", "boot10", "boot11",
+    "boot12", "boot13", "boot14", "boot15",
+];
+
+fn stats(bad_frames: u64, reply: &mut Answer) {
+    const CALLS_KIND: u64 = 0;
+    const EXITS_KIND: u64 = 1;
+    const STAGES_KIND: u64 = 2;
+    reply.map("calls", |reply| {
+        for call in CALLS.iter().filter(|call| call.by_host && !call.reserved) {
+            if let Ok([count]) = hvc::stats(CALLS_KIND, call.id & 0xff) {
+                reply.u64(call.name, count);
+            }
+        }
+    });
+    reply.map("exits", |reply| {
+        for (class, name) in EXITS.into_iter().enumerate() {
+            if let Ok([count]) = hvc::stats(EXITS_KIND, class as u64) {
+                reply.u64(name, count);
+            }
+        }
+    });
+    reply.map("stages", |reply| {
+        for (index, name) in STAGES.into_iter().enumerate() {
+            let Ok([ticks]) = hvc::stats(STAGES_KIND, index as u64) else { break };
+            reply.u64(name, ticks);
+        }
+        reply.u64("start", START_TICKS.load(Ordering::Relaxed));
+        reply.u64("destroy", DESTROY_TICKS.load(Ordering::Relaxed));
+    });
+    reply.u64("pages_mapped", build::PAGES_MAPPED.load(Ordering::Relaxed));
+    reply.u64("pages_reclaimed", teardown::PAGES_RECLAIMED.load(Ordering::Relaxed));
+    reply.u64("free_frames", memory::available());
+    reply.u64("bad_frames", bad_frames);
+    reply.u64("cntfrq", cpu::frequency());
+}
+
+/// The engine's log from byte `offset` (default: the oldest kept), as much as fits, and where to go on.
+fn log(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let mut offset = request.u64("offset").unwrap_or(0);
+    let mut text = [0; LOG_MAX];
+    let mut length = 0;
+    while length + 64 <= LOG_MAX {
+        let [next, count, words @ ..] =
+            hvc::log_read(offset).map_err(|error| Refusal::call(error.call, error.status, error.detail))?;
+        let count = (count as usize).min(64);
+        if count == 0 {
+            break;
+        }
+        for (position, byte) in text[length..length + count].iter_mut().enumerate() {
+            let byte_read = words[position / 8].to_le_bytes()[position % 8];
+            *byte = if byte_read.is_ascii() { byte_read } else { b'?' };
+        }
+        length += count;
+        offset = next;
+    }
+    reply.text("text", core::str::from_utf8(&text[..length]).unwrap_or_default());
+    reply.u64("next", offset);
+    Ok(())
+}
+
+fn probe_address(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    const WORD: usize = 8;
+    let address = request.u64("address")?;
+    // SAFETY: who sends this tests whether the engine keeps us out; where it does not, the test has failed and
+    // whatever happens to this program does not matter.
+    let result = unsafe {
+        match request.text("kind")? {
+            "read" => probe::read(address, WORD),
+            "write" => probe::write(address, 0x4242_4242_4242_4242, WORD).map(|()| 0),
+            "execute" => probe::execute(address).map(|()| 0),
+            _ => return Err(Refusal::request("kind is read, write or execute")),
+        }
+    };
+    reply.bool("faulted", result.is_err());
+    reply.u64("value", result.unwrap_or(0));
+    reply.u64("esr", result.err().unwrap_or(0));
+    Ok(())
+}
+
+/// Puts bytes one after another into a buffer of its own; when it is full, from its start again.
+fn poke(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let data = request.bytes("data")?;
+    if data.len() > POKE_SIZE {
+        return Err(Refusal::request("too many bytes"));
+    }
+    let next = POKE_NEXT.load(Ordering::Relaxed);
+    let first = if next + data.len() > POKE_SIZE { 0 } else { next };
+    for (slot, byte) in POKED[first..].iter().zip(data) {
+        slot.store(*byte, Ordering::Relaxed);
+    }
+    POKE_NEXT.store((first + data.len()).next_multiple_of(8), Ordering::Relaxed);
+    reply.u64("address", POKED.as_ptr().addr() as u64 + first as u64);
+    Ok(())
+}
+
+fn peek(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let address = request.u64("address")?;
+    let length = request.index("length", PEEK_MAX + 1)?;
+    let mut data = [0; PEEK_MAX];
+    for (offset, byte) in data[..length].iter_mut().enumerate() {
+        let at = address.checked_add(offset as u64).ok_or(Refusal::request("a range wraps"))?;
+        // SAFETY: a load of one byte; see `probe_address`.
+        *byte = unsafe { probe::read(at, 1) }.map_err(Refusal::fault)? as u8;
+    }
+    reply.bytes("data", &data[..length]);
+    Ok(())
+}
+
+fn vms(reply: &mut Answer) {
+    reply.put(|encoder| encoder.str("vms")?.begin_array()?.ok());
+    for (index, slot) in SLOTS.iter().enumerate() {
+        let state = match slot.state() {
+            State::Free => continue,
+            State::Changing => "changing",
+            State::Running => "running",
+            State::Stopped => "stopped",
+        };
+        let vcpus = slot.vm.lock().vcpus().len() as u64;
+        reply.put(|encoder| {
+            encoder.map(3)?.str("vm")?.u64(index as u64)?.str("state")?.str(state)?.str("vcpus")?.u64(vcpus)?.ok()
+        });
+    }
+    reply.put(|encoder| encoder.end()?.ok());
+}
+
+fn shutdown() -> Result<(), Refusal> {
+    if SLOTS.iter().any(|slot| slot.state() != State::Free) {
+        return Err(Refusal::state("a VM exists; destroy it first"));
+    }
+    POWER_OFF.store(true, Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The host's RAM: which frames can be given away, and the boot loader's images in it (trust label: UNTRUSTED).
+
+use bulkhead_abi::{BLOCK_SIZE, BootInfo, FRAME_SIZE, Range};
+use bulkhead_el1::hvc;
+use bulkhead_link::message::Refusal;
+use bulkhead_logic::frames::{Frames, List};
+use bulkhead_logic::store::Store;
+use spin::Mutex;
+
+static FRAMES: Mutex<Option<Frames<'static>>> = Mutex::new(None);
+
+/// Finds the frames to give: all of the host's blocks that hold nothing of ours.
+pub fn init(boot: &'static BootInfo) {
+    let ranges = || boot.host_ram.iter().filter(|range| range.size >= BLOCK_SIZE);
+    let base = ranges().map(|range| range.base).min().unwrap_or(0);
+    let end = ranges().map(|range| range.base + range.size).max().unwrap_or(0);
+    let count = (end - base) / FRAME_SIZE;
+    let table_size = (count * size_of::<u32>() as u64).next_multiple_of(BLOCK_SIZE);
+    let own = own_ranges(boot);
+    let table = ranges().find_map(|range| free_run(*range, table_size, &own, boot.split_block));
+    let table = table.expect("room for the frame table");
+    let pointer = core::ptr::with_exposed_provenance_mut::<u32>(table.base as usize);
+    // SAFETY: the blocks at `table` belong to the host and hold nothing else; they are never given away.
+    let links = unsafe {
+        pointer.write_bytes(0xff, count as usize);
+        core::slice::from_raw_parts_mut(pointer, count as usize)
+    };
+    let mut frames = Frames::new(base, links);
+    for range in ranges() {
+        for address in steps(*range, BLOCK_SIZE) {
+            let block = Range { base: address, size: BLOCK_SIZE };
+            let used = overlaps(block, table) || own.iter().any(|range| overlaps(block, *range));
+            if !used && !overlaps(block, boot.split_block) {
+                frames.add_block(address);
+            }
+        }
+    }
+    for address in steps(boot.split_block, FRAME_SIZE) {
+        let frame = Range { base: address, size: FRAME_SIZE };
+        if !own.iter().any(|range| overlaps(frame, *range)) {
+            frames.release(address);
+        }
+    }
+    *FRAMES.lock() = Some(frames);
+}
+
+/// The addresses of the pieces of `size` bytes that make up `range`.
+fn steps(range: Range, size: u64) -> impl Iterator<Item = u64> {
+    (0..range.size / size).map(move |number| range.base + number * size)
+}
+
+/// What of the host's RAM is in use already.
+fn own_ranges(boot: &'static BootInfo) -> [Range; 4] {
+    let info = Range { base: core::ptr::from_ref(boot).addr() as u64, size: size_of::<BootInfo>() as u64 };
+    [boot.host_image, boot.initrd, boot.device_tree, info]
+}
+
+fn overlaps(one: Range, other: Range) -> bool {
+    one.size != 0 && other.size != 0 && one.base < other.base + other.size && other.base < one.base + one.size
+}
+
+/// The first `size` bytes of whole blocks in `range` that touch none of `used`.
+fn free_run(range: Range, size: u64, used: &[Range], split: Range) -> Option<Range> {
+    steps(range, BLOCK_SIZE)
+        .map(|base| Range { base, size })
+        .take_while(|run| run.base + run.size <= range.base + range.size)
+        .find(|run| !overlaps(*run, split) && !used.iter().any(|used| overlaps(*run, *used)))
+}
+
+fn with_frames<T>(action: impl FnOnce(&mut Frames<'static>) -> T) -> T {
+    action(FRAMES.lock().as_mut().expect("memory::init comes first"))
+}
+
+/// Number of frames that can be given away.
+pub fn available() -> u64 {
+    with_frames(|frames| frames.available())
+}
+
+/// A frame of the host. Blocks are split as needed.
+///
+/// # Errors
+/// None is left.
+pub fn allocate() -> Result<u64, Refusal> {
+    let split = |block, table| hvc::patiently(|| hvc::host_split(block, table)).is_ok();
+    with_frames(|frames| frames.allocate(split)).ok_or(Refusal::state("out of memory"))
+}
+
+/// Gives back a frame that is the host's.
+pub fn release(frame: u64) {
+    with_frames(|frames| frames.release(frame));
+}
+
+/// Notes in `list` a frame that was given away.
+pub fn note(list: &mut List, frame: u64) {
+    with_frames(|frames| frames.push(list, frame));
+}
+
+/// Takes a frame off `list`.
+pub fn take(list: &mut List) -> Option<u64> {
+    with_frames(|frames| frames.pop(list))
+}
+
+/// Fills a frame of the host with `content`, at most a frame long, and zeros behind it.
+pub fn fill(frame: u64, content: &[u8]) {
+    let pointer = core::ptr::with_exposed_provenance_mut::<[u8; FRAME_SIZE as usize]>(frame as usize);
+    // SAFETY: an allocated frame of the host, of which no reference exists.
+    let bytes = unsafe { &mut *pointer };
+    let (head, tail) = bytes.split_at_mut(content.len().min(FRAME_SIZE as usize));
+    head.copy_from_slice(&content[..head.len()]);
+    tail.fill(0);
+}
+
+/// Whether a frame of the host holds zeros only.
+pub fn is_zero(frame: u64) -> bool {
+    let pointer = core::ptr::with_exposed_provenance::<[u64; FRAME_SIZE as usize / 8]>(frame as usize);
+    // SAFETY: an allocated frame of the host; nobody writes it now.
+    unsafe { &*pointer }.iter().all(|word| *word == 0)
+}
+
+/// The image store; empty if the boot loader left none.
+pub fn store(boot: &'static BootInfo) -> Store<'static> {
+    if boot.initrd.size == 0 {
+        return Store::new(&[]);
+    }
+    let pointer = core::ptr::with_exposed_provenance::<u8>(boot.initrd.base as usize);
+    // SAFETY: the boot loader's image lies in RAM of the host that is never given away nor written.
+    Store::new(unsafe { core::slice::from_raw_parts(pointer, boot.initrd.size as usize) })
+}

@@ -1,0 +1,178 @@
+//! Which vCPU runs where and when (trust label: UNTRUSTED).
+//!
+//! vCPU i of every VM runs on CPU i modulo the number of CPUs, in turns of at most [`SLICE`] while others wait.
+//! A CPU with nothing to run sleeps until an interrupt: a kick from another CPU, its timer, or the UART.
+
+use crate::exits::{self, Next};
+use crate::vm::{Activity, SLOTS, SLOTS_MAX, State, Vm};
+use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
+use bulkhead_el1::{boot, cpu, gic, hvc, uart};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Longest turn while others wait, microseconds.
+const SLICE: u64 = 10_000;
+const PLACES: usize = SLOTS_MAX * VCPUS_MAX;
+const NOTHING: usize = usize::MAX;
+
+/// The VM whose vCPU is loaded on each CPU, or [`NOTHING`].
+static LOADED: [AtomicUsize; CPUS_MAX] = [const { AtomicUsize::new(NOTHING) }; CPUS_MAX];
+/// Something new to run, or to give up, on each CPU.
+static ATTENTION: [AtomicBool; CPUS_MAX] = [const { AtomicBool::new(false) }; CPUS_MAX];
+/// The UART has something for the boot CPU.
+static RECEIVED: AtomicBool = AtomicBool::new(false);
+
+/// Takes this CPU's pending interrupts. The UART stays masked until the boot CPU has emptied it.
+pub fn take_interrupts() {
+    gic::service(|intid| {
+        if intid != gic::KICK {
+            uart::listen(false);
+            RECEIVED.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Makes CPU `target` look for work.
+pub fn kick(target: usize) {
+    ATTENTION[target].store(true, Ordering::Release);
+    if target != cpu::index()
+        && let Some(boot) = boot::info()
+    {
+        gic::kick(boot, target);
+    }
+}
+
+/// Kicks the CPUs of those vCPUs of `vm` that its interrupt controller has something for.
+pub fn notify(vm: &mut Vm, cpus: usize) {
+    let mut vcpus = vm.gic.take_notifications();
+    while vcpus != 0 {
+        kick(vcpus.trailing_zeros() as usize % cpus);
+        vcpus &= vcpus - 1;
+    }
+}
+
+/// Whether some CPU still has a vCPU of VM `vm` loaded.
+pub fn is_loaded(vm: usize) -> bool {
+    LOADED.iter().any(|loaded| loaded.load(Ordering::Acquire) == vm)
+}
+
+/// Unloads this CPU's vCPU if its VM is `vm`.
+pub fn unload(vm: usize) {
+    let loaded = &LOADED[cpu::index()];
+    if loaded.load(Ordering::Relaxed) == vm && hvc::patiently(hvc::vcpu_put).is_ok() {
+        loaded.store(NOTHING, Ordering::Release);
+    }
+}
+
+/// One CPU's turn-taking.
+pub struct Scheduler {
+    cpu: usize,
+    cpus: usize,
+    last: usize,
+}
+
+impl Scheduler {
+    /// For this CPU.
+    pub fn new(boot: &BootInfo) -> Self {
+        Self { cpu: cpu::index(), cpus: boot.cpus as usize, last: 0 }
+    }
+
+    /// Unloads a vCPU whose VM runs no more, so that its frame can be reclaimed.
+    pub fn give_up_dead(&self) {
+        let loaded = LOADED[self.cpu].load(Ordering::Relaxed);
+        if SLOTS.get(loaded).is_some_and(|slot| slot.state() != State::Running) {
+            unload(loaded);
+        }
+    }
+
+    /// Gives the next ready vCPU its turn. If there is none: when to look again.
+    pub fn run_next(&mut self) -> Option<u64> {
+        ATTENTION[self.cpu].store(false, Ordering::Relaxed);
+        match self.pick() {
+            Ok(place) => {
+                self.last = place;
+                self.turn(place / VCPUS_MAX, place % VCPUS_MAX);
+                None
+            }
+            Err(deadline) => Some(deadline),
+        }
+    }
+
+    /// The next place after the last whose vCPU is ready, or when one could be.
+    fn pick(&self) -> Result<usize, u64> {
+        let now = cpu::now();
+        let mut earliest = NO_DEADLINE;
+        for step in 1..=PLACES {
+            let place = (self.last + step) % PLACES;
+            let (index, vcpu) = (place / VCPUS_MAX, place % VCPUS_MAX);
+            if vcpu % self.cpus != self.cpu || SLOTS[index].state() != State::Running {
+                continue;
+            }
+            let mut vm = SLOTS[index].vm.lock();
+            vm.console.flush_due(index, now);
+            earliest = earliest.min(vm.console.deadline());
+            if vcpu < vm.vcpu_count {
+                match vm.readiness(vcpu, now) {
+                    Ok(()) => return Ok(place),
+                    Err(deadline) => earliest = earliest.min(deadline),
+                }
+            }
+        }
+        Err(earliest)
+    }
+
+    /// Runs one vCPU until it sleeps, its VM ends, or its turn is over.
+    fn turn(&self, index: usize, vcpu: usize) {
+        let mut end = if self.others_ready(index, vcpu) { self.slice_end() } else { NO_DEADLINE };
+        LOADED[self.cpu].store(index, Ordering::Release);
+        loop {
+            match self.enter(index, vcpu, end) {
+                Next::Again => {}
+                Next::Interrupt => take_interrupts(),
+                Next::Leave => return,
+            }
+            let wanted = self.cpu == 0 && RECEIVED.swap(false, Ordering::Relaxed);
+            if end == NO_DEADLINE && ATTENTION[self.cpu].swap(false, Ordering::Acquire) {
+                end = self.slice_end();
+            }
+            if wanted || cpu::now() >= end {
+                let mut vm = SLOTS[index].vm.lock();
+                vm.vcpus[vcpu].activity = Activity::Ready;
+                return;
+            }
+        }
+    }
+
+    fn slice_end(&self) -> u64 {
+        cpu::now().saturating_add(cpu::ticks(SLICE))
+    }
+
+    fn others_ready(&self, index: usize, vcpu: usize) -> bool {
+        self.pick().is_ok_and(|place| place != index * VCPUS_MAX + vcpu)
+    }
+
+    /// One entry into the vCPU, and the handling of its exit.
+    fn enter(&self, index: usize, vcpu: usize, end: u64) -> Next {
+        let slot = &SLOTS[index];
+        let (frame, reply, entry, flush) = {
+            let mut vm = slot.vm.lock();
+            if slot.state() != State::Running {
+                return Next::Leave;
+            }
+            vm.vcpus[vcpu].activity = Activity::Running { restart: false };
+            vm.console.flush_due(index, cpu::now());
+            (vm.vcpus[vcpu].frame, vm.vcpus[vcpu].reply, vm.gic.fill(vcpu), vm.console.deadline())
+        };
+        cpu::set_timer(end.min(flush));
+        let [lr0, lr1, lr2] = entry.lists;
+        let result = hvc::vcpu_run(frame, reply, lr0, lr1, lr2, entry.control);
+        let mut vm = slot.vm.lock();
+        let lists = result.map_or(entry.lists, |exit| [exit[4], exit[5], exit[6]]);
+        vm.gic.fold(vcpu, lists);
+        let next = match result {
+            Ok(exit) => exits::handle(index, &mut vm, vcpu, &exit),
+            Err(error) => exits::refused(index, &mut vm, vcpu, error),
+        };
+        notify(&mut vm, self.cpus);
+        next
+    }
+}
