@@ -49,20 +49,22 @@ class RamSnapshot:
         return self.read(page, PAGE).count(0) == PAGE
 
     def find(self, pattern: bytes) -> list[int]:
-        """Physical addresses of all occurrences of `pattern` (at least 1 byte), overlapping ones included."""
-        if not pattern:
-            raise InvalidInput("an empty pattern is everywhere")
-        found: list[int] = []
+        """Physical addresses of all occurrences of `pattern`, overlapping ones included.
+
+        InvalidInput for a pattern of zeros only: the parts of RAM that were never written are not searched.
+        """
+        if not pattern.strip(b"\0"):
+            raise InvalidInput("a pattern of zeros is everywhere", hint="search for something else")
+        overlap = len(pattern) - 1
+        found: set[int] = set()
         for start, end in self._extents():
-            position = start
-            while position < end:
-                data = os.pread(self._fd, min(CHUNK + len(pattern) - 1, self.size - position), position)
+            for position in range(max(0, start - overlap), end, CHUNK):
+                data = os.pread(self._fd, min(CHUNK, end - position) + overlap, position)
                 hit = data.find(pattern)
                 while hit >= 0:
-                    found.append(self.base + position + hit)
+                    found.add(self.base + position + hit)
                     hit = data.find(pattern, hit + 1)
-                position += CHUNK
-        return sorted(set(found))
+        return sorted(found)
 
     def _extents(self) -> Iterator[tuple[int, int]]:
         """Ranges of the file that hold data; the rest has never been written and reads as zero."""

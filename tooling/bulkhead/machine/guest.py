@@ -133,7 +133,7 @@ def device_tree(
             "model": "Bulkhead VM",
             "interrupt-parent": GIC_PHANDLE,
         },
-        "/chosen": {"bootargs": append, "stdout-path": f"/pl011@{UART[0]:x}"},
+        "/chosen": {"stdout-path": f"/pl011@{UART[0]:x}"},
         f"/memory@{RAM_BASE:x}": {"device_type": "memory", "reg": _cells(RAM_BASE, memory)},
         "/cpus": {"#address-cells": 1, "#size-cells": 0},
         "/psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "hvc"},
@@ -173,6 +173,8 @@ def device_tree(
             "reg": index,
             "enable-method": "psci",
         }
+    if append:
+        nodes["/chosen"]["bootargs"] = append
     if initrd:
         nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
     return _flatten(nodes)

@@ -54,7 +54,7 @@ def read_store(store: bytes) -> dict[str, bytes]:
     files = {}
     for index in range(count):
         name, offset, size = ENTRY.unpack_from(store, HEADER.size + ENTRY.size * index)
-        if offset % PAGE or offset + size > len(store):
-            raise InvalidInput(f"entry {index} of the image store lies outside it")
+        if offset % PAGE or offset < HEADER.size or offset + size > len(store) or not name.rstrip(b"\0"):
+            raise InvalidInput(f"entry {index} of the image store is none")
         files[name.rstrip(b"\0").decode()] = store[offset : offset + size]
     return files
