@@ -34,10 +34,9 @@ pub fn take_interrupts() {
 /// Makes CPU `target` look for work.
 pub fn kick(target: usize) {
     ATTENTION[target].store(true, Ordering::Release);
-    if target != cpu::index()
-        && let Some(boot) = boot::info()
-    {
-        gic::kick(boot, target);
+    match boot::info() {
+        Some(boot) if target != cpu::index() => gic::kick(boot, target),
+        _ => {}
     }
 }
 
