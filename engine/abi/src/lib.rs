@@ -95,7 +95,7 @@ pub struct BootInfo {
     pub mpidr: [u64; CPUS_MAX],
     /// RAM that the host owns, in whole blocks.
     pub host_ram: [Range; HOST_RANGES],
-    /// The block that boot has split already, so that its frames can be donated.
+    /// The block that boot has split already, so that its frames can be donated; the first is its own table.
     pub split_block: Range,
     /// The host program as loaded, with its zero-initialised data.
     pub host_image: Range,
