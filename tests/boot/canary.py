@@ -1,0 +1,229 @@
+"""Programs for both sides of the world switch: a VM that puts a value into every register it has, and a host that looks
+for them and overwrites whatever it can. Trust label: TOOL.
+
+Both dump registers as 64-bit words in the order of GENERAL (x0 to x30), then FLAGS, then the system registers, then
+both halves of V0 to V31. A register that traps leaves MARK in the host's dump.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MARK = 0xDEAD_DEAD_DEAD_DEAD
+VM_SALT, HOST_SALT = 0xC0DE_5EC2_0000_0001, 0x7057_AAAA_0000_0003
+
+
+@dataclass(frozen=True)
+class Register:
+    """A system register: its name, and a value that the VM gives it, all of which hardware keeps."""
+
+    name: str
+    value: int
+
+
+SYSTEM = (
+    Register("sctlr_el1", 0x30D1_19B8),  # MMU off; nTWE, nTWI and others differ from reset
+    Register("cpacr_el1", 0x0030_0000),
+    Register("ttbr0_el1", 0x00C5_C0DE_1111_1000),
+    Register("ttbr1_el1", 0x00C6_C0DE_2222_2000),
+    Register("tcr_el1", 0x0000_0060_B5D9_3511),
+    Register("mair_el1", 0xC0DE_4444_00FF_44BB),
+    Register("contextidr_el1", 0xC0DE_0005),
+    Register("vbar_el1", 0xFFFF_C0DE_0006_0800),
+    Register("sp_el0", 0xC0DE_0007_0707_0707),
+    Register("elr_el1", 0xC0DE_0008_0808_0808),
+    Register("spsr_el1", 0x6000_03C4),
+    Register("esr_el1", 0x9600_C0DE),
+    Register("far_el1", 0xC0DE_0009_0909_0909),
+    Register("tpidr_el0", 0xC0DE_000A_0A0A_0A0A),
+    Register("tpidrro_el0", 0xC0DE_000B_0B0B_0B0B),
+    Register("tpidr_el1", 0xC0DE_000C_0C0C_0C0C),
+    Register("par_el1", 0x0000_C0DE_0D0D_D000),
+    Register("cntkctl_el1", 0x0000_0367),
+    Register("cntv_cval_el0", 0x40DE_000E_0E0E_0E0E),
+    Register("cntv_ctl_el0", 0x0000_0001),
+    Register("csselr_el1", 0x0000_0002),
+    Register("S3_0_C4_C6_0", 0x0000_0098),  # ICC_PMR_EL1
+    Register("S3_0_C12_C12_3", 0x0000_0005),  # ICC_BPR1_EL1
+    Register("S3_0_C12_C12_7", 0x0000_0001),  # ICC_IGRPEN1_EL1
+    Register("S3_0_C12_C12_6", 0x0000_0001),  # ICC_IGRPEN0_EL1
+    Register("fpcr", 0x0740_0000),
+    Register("fpsr", 0x0800_001F),
+)
+GENERAL = 31
+FLAGS = GENERAL
+FIRST_SYSTEM = GENERAL + 1
+FIRST_VECTOR = FIRST_SYSTEM + len(SYSTEM)
+WORDS = FIRST_VECTOR + 64
+HOST_KEEPS = ("vbar_el1", "tpidr_el1")
+"""The host's own: saved and restored by its program, and checked by its going on."""
+HOST_LEAVES = ("S3_0_C4_C6_0", "S3_0_C12_C12_3", "S3_0_C12_C12_7", "S3_0_C12_C12_6")
+"""Physical CPU interface: the payload needs its own values."""
+
+
+def pattern(salt: int, number: int) -> int:
+    """A value that no other register of this side holds."""
+    return salt + number * 0x0101_0001_0001_0010 & (1 << 64) - 1
+
+
+def _general(salt: int, registers: range) -> str:
+    return "\n".join(f"ldr x{n}, ={pattern(salt, n):#x}" for n in registers)
+
+
+def _vectors(salt: int, scratch: str) -> str:
+    lines = []
+    for n in range(32):
+        low, high = pattern(salt, 100 + 2 * n), pattern(salt, 101 + 2 * n)
+        lines += [f"ldr {scratch}, ={low:#x}", f"fmov d{n}, {scratch}"]
+        lines += [f"ldr {scratch}, ={high:#x}", f"mov v{n}.d[1], {scratch}"]
+    return "\n".join(lines)
+
+
+def _store_general(base: str) -> str:
+    pairs = "\n".join(f"stp x{n}, x{n + 1}, [{base}, #{8 * n}]" for n in range(0, 30, 2))
+    return f"{pairs}\nstr x30, [{base}, #240]"
+
+
+def _dump_system(base: str, scratch: str, mark: int | None) -> str:
+    lines = []
+    for n, name in enumerate(["nzcv", *(register.name for register in SYSTEM)]):
+        if mark is not None:
+            lines.append(f"ldr {scratch}, ={mark:#x}")
+        lines += [f"mrs {scratch}, {name}", f"str {scratch}, [{base}, #{8 * (FLAGS + n)}]"]
+    for n in range(32):
+        for half in range(2):
+            if mark is not None:
+                lines.append(f"ldr {scratch}, ={mark:#x}")
+            lines.append(f"mov {scratch}, v{n}.d[{half}]")
+            lines.append(f"str {scratch}, [{base}, #{8 * (FIRST_VECTOR + 2 * n + half)}]")
+    return "\n".join(lines)
+
+
+EXITS = {
+    "HOST_CALL": "hvc #0",
+    "WFI": "wfi",
+    "MMIO_READ": "ldr w1, [x5]",
+    "MMIO_WRITE": "str w1, [x5]",
+    "SGI": "msr S3_0_C12_C11_5, xzr",
+}
+"""One way to leave the VM for each test; x5 holds a device address then, x0 to x3 the arguments of host_call."""
+DEVICE = 0x0C0D_E000
+PUBLIC = {"HOST_CALL": (1, 2, 3), "MMIO_WRITE": (1,), "MMIO_READ": (), "WFI": (), "SGI": ()}
+"""General registers whose values an exit declares to the host."""
+
+
+def vm_program(way: str, before: int, after: int) -> str:
+    """Sets every register, dumps them at IPA `before`, leaves the VM, dumps again at `after`, leaves for ever.
+
+    SP is part of the test: it is `after` at the exit, so that the second dump needs no other register.
+    """
+    set_system = "\n".join(f"ldr x0, ={r.value:#x}\nmsr {r.name}, x0" for r in SYSTEM if r.name != "sctlr_el1")
+    return f"""
+    mov     x0, #3 << 20
+    msr     cpacr_el1, x0
+    isb
+    {set_system}
+    {_vectors(VM_SALT, "x0")}
+    ldr     x0, ={SYSTEM[0].value:#x}
+    msr     sctlr_el1, x0
+    isb
+    ldr     x0, ={before:#x}
+    mov     sp, x0
+    mov     x0, #0xA0000000
+    msr     nzcv, x0
+    {_dump_system("sp", "x1", None)}
+    {_general(VM_SALT, range(31))}
+    ldr     x0, =0xC6000042
+    ldr     x5, ={DEVICE:#x}
+    {_store_general("sp")}
+    add     sp, sp, #{after - before}
+    {EXITS[way]}
+    {_store_general("sp")}
+    {_dump_system("sp", "x1", None)}
+    ldr     x0, =0xC6000042
+    mov     x1, #0x600D
+    mov     x2, xzr
+    mov     x3, xzr
+    hvc     #0
+1:  b       1b
+    .ltorg
+    """
+
+
+def host_program(vcpu: int, reply: int, dump: int) -> str:
+    """Runs the vCPU once with a value in every register, dumps all registers at `dump`, then overwrites them."""
+    values = [
+        f"ldr x0, ={pattern(HOST_SALT, 200 + n):#x}\nmsr {register.name}, x0"
+        for n, register in enumerate(SYSTEM)
+        if register.name not in (*HOST_KEEPS, *HOST_LEAVES, "cntv_ctl_el0")
+    ]
+    frame = 8 * (WORDS + 1) & -16
+    return f"""
+    b       1f
+    .balign 2048
+2:  .rept   16                       // skip the instruction that trapped; x28 and x29 are free by then
+    .balign 128
+    mrs     x28, elr_el1
+    add     x28, x28, #4
+    msr     elr_el1, x28
+    eret
+    .endr
+    .balign 128
+1:  sub     sp, sp, #128
+    {_saved("stp")}
+    mrs     x0, vbar_el1
+    mrs     x1, tpidr_el1
+    stp     x0, x1, [sp, #96]
+    mov     x0, sp
+    str     x0, [sp, #112]
+    sub     sp, sp, #{frame}
+    adr     x0, 2b
+    msr     vbar_el1, x0
+    isb
+    {_general(HOST_SALT, range(31))}
+    ldr     x0, ={RUN:#x}
+    ldr     x1, ={vcpu:#x}
+    ldr     x2, ={reply:#x}
+    mov     x3, xzr
+    mov     x4, xzr
+    mov     x5, xzr
+    mov     x6, xzr
+    hvc     #0
+    {_store_general("sp")}
+    {_dump_system("sp", "x1", MARK)}
+    mov     x0, sp                   // the dump goes to its page
+    ldr     x1, ={dump:#x}
+    mov     x2, #{WORDS}
+3:  ldr     x3, [x0], #8
+    str     x3, [x1], #8
+    subs    x2, x2, #1
+    b.ne    3b
+    add     sp, sp, #{frame}
+    ldr     x0, [sp, #112]
+    mov     x2, sp
+    sub     x0, x0, x2
+    str     x0, [x1]                 // how far SP has moved: 0
+    {chr(10).join(values)}
+    {_vectors(HOST_SALT, "x0")}
+    tlbi    vmalle1
+    ic      iallu
+    dsb     sy
+    isb
+    msr     cntkctl_el1, xzr
+    msr     cntv_ctl_el0, xzr
+    ldp     x0, x1, [sp, #96]
+    msr     vbar_el1, x0
+    msr     tpidr_el1, x1
+    isb
+    {_saved("ldp")}
+    add     sp, sp, #128
+    ret
+    .ltorg
+    """
+
+
+RUN = 0xC600_000D
+
+
+def _saved(operation: str) -> str:
+    return "\n".join(f"{operation} x{n}, x{n + 1}, [sp, #{8 * (n - 19)}]" for n in range(19, 30, 2))

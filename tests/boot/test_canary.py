@@ -1,0 +1,108 @@
+"""The world switch carries nothing across that is not declared: every register of the VM comes back as it was, the host
+sees none of them, and finds its own again.
+
+Source of the register list: Arm ARM DDI 0487 D19 (EL0 and EL1 registers), IHI 0069 9.3 (virtual CPU interface).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from boot import canary
+from boot.assembly import assemble
+from boot.rig import EXITS, PAGE, VM_RAM, Rig, Vm, booted, start_vm
+
+BEFORE, AFTER = VM_RAM + 0x8000, VM_RAM + 0x8000 + PAGE
+REPLY = 0x1234_5678_9ABC_DEF0
+TRIVIAL = {0, 1, 2, 5}
+"""Values that say nothing about their origin."""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """One machine for the whole file; each test has a VM slot of its own."""
+    with booted() as rig:
+        yield rig
+
+
+@pytest.fixture(params=list(canary.EXITS))
+def way(request: pytest.FixtureRequest) -> str:
+    """How the VM leaves."""
+    return str(request.param)
+
+
+def words(data: bytes) -> list[int]:
+    """Little-endian 64-bit words."""
+    return list(struct.unpack(f"<{len(data) // 8}Q", data))
+
+
+def prepare(rig: Rig, way: str) -> Vm:
+    """The canary VM, with its code on as many pages as it needs, ready to run."""
+    code = assemble(canary.vm_program(way, BEFORE, AFTER))
+    pages = {VM_RAM + offset: code[offset : offset + PAGE] for offset in range(0, len(code), PAGE)}
+    slot = list(canary.EXITS).index(way)
+    return start_vm(rig, slot, {**pages, BEFORE: b"", AFTER: b""})
+
+
+def run_by_host_program(rig: Rig, vm: Vm) -> list[int]:
+    """Runs the VM once from the host's canary program; the host's registers afterwards, and how far its SP moved."""
+    dump = rig.take()
+    code = assemble(canary.host_program(vm.contexts[0], REPLY, dump))
+    program = rig.take(4)
+    program += -program % PAGE
+    place = program + -program % 2048
+    assert len(code) <= 3 * PAGE
+    rig.write(place, code)
+    rig.execute(place)
+    return words(rig.read(dump, 8 * (canary.WORDS + 1)))
+
+
+@pytest.mark.qemu
+def test_nothing_leaks_and_nothing_changes(rig: Rig, way: str) -> None:
+    vm = prepare(rig, way)
+    seen = run_by_host_program(rig, vm)
+    assert seen[:2] == [0, EXITS[way]]
+    before = words(vm.memory(BEFORE, 8 * canary.WORDS))
+    check_host(seen, way)
+    check_secrecy(seen, before, way)
+
+    last = run_by_host_program(rig, vm)
+    assert last[:3] == [0, EXITS["HOST_CALL"], 0x600D], "the VM did not get to its end"
+    after = words(vm.memory(AFTER, 8 * canary.WORDS))
+    check_vm(before, after, way)
+
+
+def check_host(seen: list[int], way: str) -> None:
+    """Registers that the exit does not declare are the host's own, as are its flags' and its stack."""
+    for number in range(10, canary.GENERAL):
+        assert seen[number] == canary.pattern(canary.HOST_SALT, number), f"x{number} of the host, exit {way}"
+    assert seen[canary.WORDS] == 0, "SP of the host moved"
+
+
+def check_secrecy(seen: list[int], secret: list[int], way: str) -> None:
+    """No value of a VM's register is in any register that the host can read."""
+    public = {secret[number] for number in canary.PUBLIC[way]}
+    public |= {value & 0xFFFF_FFFF for value in public} | {canary.DEVICE}
+    values = set(secret) - public - TRIVIAL
+    found = [(number, hex(value)) for number, value in enumerate(seen) if value in values]
+    assert not found, f"the host sees registers of the VM: {found}"
+
+
+def check_vm(before: list[int], after: list[int], way: str) -> None:
+    """The VM finds every register as it left it, but for the declared results of the exit."""
+    results = {"HOST_CALL": {0: 0, 1: REPLY}, "MMIO_READ": {1: REPLY & 0xFFFF_FFFF}}.get(way, {})
+    names = [f"x{n}" for n in range(canary.GENERAL)] + ["nzcv", *(r.name for r in canary.SYSTEM)]
+    names += [f"v{n // 2}.d[{n % 2}]" for n in range(64)]
+    expected = {number: value for number, value in enumerate(before)} | results
+    wrong = {
+        names[number]: (hex(value), hex(after[number]))
+        for number, value in expected.items()
+        if after[number] != value
+    }
+    assert not wrong, f"registers of the VM changed (before, after): {wrong}"
+    for number, register in enumerate(canary.SYSTEM):
+        held = before[canary.FIRST_SYSTEM + number]
+        assert held not in (0, canary.MARK), f"{register.name} holds nothing that could be lost"
