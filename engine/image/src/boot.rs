@@ -37,8 +37,7 @@ pub extern "C" fn boot(load: u64, tree: u64, entry_ticks: u64) -> ! {
     mark(Stage::MmuOn, now());
     let pool = POOL.address() - layout::IMAGE + load;
     let used = POOL_USED.load(Ordering::Relaxed);
-    let mut tables =
-        Tables::new(physical(ROOT.address(), load), View::Virtual(load), pool + used, pool + POOL.size());
+    let mut tables = Tables::new(physical(ROOT.address(), load), View::Virtual(load), pool + used, pool + POOL.size());
     for device in [&platform::SMMU, &platform::UART0] {
         tables.map(layout::DEVICE + device.base, device.base, device.size, Access::Device);
     }

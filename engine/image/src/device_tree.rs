@@ -128,9 +128,7 @@ fn require_device(
 /// Children of the root that name `kind` as compatible.
 fn compatible<'b, 'a: 'b>(tree: &'b Fdt<'a>, kind: &'b str) -> impl Iterator<Item = FdtNode<'b, 'a>> {
     let nodes = tree.find_node("/").into_iter().flat_map(FdtNode::children);
-    nodes.filter(move |node| {
-        node.property("compatible").is_some_and(|names| names.iter_str().any(|name| name == kind))
-    })
+    nodes.filter(move |node| node.property("compatible").is_some_and(|names| names.iter_str().any(|name| name == kind)))
 }
 
 fn base_of(node: FdtNode<'_, '_>) -> Option<u64> {

@@ -23,6 +23,7 @@ const PRIORITIES: u32 = 0xa0a0_a0a0;
 const GICR_CTLR: u64 = 0;
 const ENABLE_LPIS: u32 = 1;
 const GICR_TYPER: u64 = 8;
+const VIRTUAL_LPIS: u32 = 1 << 1;
 const SGI_FRAME: u64 = 0x1_0000;
 
 // SAFETY: boot maps the distributor's frame and the redistributors of all CPUs first.
@@ -37,6 +38,9 @@ fn redistributor(cpu: u64) -> Registers {
 pub fn affinities(cpus: usize, known: &[u64; CPUS_MAX]) -> Result<[u64; CPUS_MAX], &'static str> {
     let mut found = [0; CPUS_MAX];
     for (cpu, place) in (0..).zip(&mut found[..cpus]) {
+        if redistributor(cpu).read(GICR_TYPER) & VIRTUAL_LPIS != 0 {
+            return Err("the GIC has virtual LPIs (GICv4), whose redistributors are larger: use a GICv3");
+        }
         let packed = u64::from(redistributor(cpu).read(GICR_TYPER + 4));
         let affinity = (packed & 0xff00_0000) << 8 | packed & 0x00ff_ffff;
         if !known[..cpus].contains(&affinity) {

@@ -20,9 +20,8 @@ pub fn memory_size(source: Range) -> Result<u64, &'static str> {
     }
     let header = layout::RAM + source.base;
     // SAFETY: the header lies in the boot file (size above), mapped, aligned to 4 KiB.
-    let (magic, size) = unsafe {
-        (((header + MAGIC_OFFSET) as *const u32).read(), ((header + IMAGE_SIZE) as *const u64).read())
-    };
+    let (magic, size) =
+        unsafe { (((header + MAGIC_OFFSET) as *const u32).read(), ((header + IMAGE_SIZE) as *const u64).read()) };
     if magic != MAGIC || size < source.size || size > 1 << 30 {
         return Err("the host program has no sound arm64 Image header");
     }

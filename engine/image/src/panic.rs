@@ -96,7 +96,6 @@ pub extern "C" fn bulkhead_engine_exception(fault: &EngineFault, kind: u64) -> !
     for (number, value) in fault.x.iter().enumerate() {
         let _ = writeln!(Console, "x{number}={value:#018x}");
     }
-    let _ = writeln!(Console, "bt={:#018x}", fault.elr);
     backtrace(fault.x[29]);
     end()
 }

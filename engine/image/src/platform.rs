@@ -27,29 +27,23 @@ pub struct Device {
     pub stride: u64,
 }
 
-/// GICD: the host routes and enables its own interrupts; holds no addresses.
-pub const GICD: Device =
-    Device { base: 0x800_0000, size: 0x1_0000, stride: 0x0 };
+/// GICD: the host routes its own interrupts; holds no addresses.
+pub const GICD: Device = Device { base: 0x800_0000, size: 0x1_0000, stride: 0 };
 
-/// GICR_RD: PROPBASER and PENDBASER name tables in RAM.
-pub const GICR_RD: Device =
-    Device { base: 0x80a_0000, size: 0x1_0000, stride: 0x2_0000 };
+/// GICR_RD: it holds the addresses of tables in RAM.
+pub const GICR_RD: Device = Device { base: 0x80a_0000, size: 0x1_0000, stride: 0x2_0000 };
 
 /// GICR_SGI: SGI and PPI enables of one CPU.
-pub const GICR_SGI: Device =
-    Device { base: 0x80b_0000, size: 0x1000, stride: 0x2_0000 };
+pub const GICR_SGI: Device = Device { base: 0x80b_0000, size: 0x1000, stride: 0x2_0000 };
 
 /// UART0: panic dump and boot messages.
-pub const UART0: Device =
-    Device { base: 0x900_0000, size: 0x1000, stride: 0x0 };
+pub const UART0: Device = Device { base: 0x900_0000, size: 0x1000, stride: 0 };
 
 /// UART1: management channel (PL011, no DMA).
-pub const UART1: Device =
-    Device { base: 0x904_0000, size: 0x1000, stride: 0x0 };
+pub const UART1: Device = Device { base: 0x904_0000, size: 0x1000, stride: 0 };
 
 /// SMMU: decides which RAM each bus master reaches; page 0 only.
-pub const SMMU: Device =
-    Device { base: 0x905_0000, size: 0x1000, stride: 0x0 };
+pub const SMMU: Device = Device { base: 0x905_0000, size: 0x1000, stride: 0 };
 
 /// What the engine reaches.
 pub const ENGINE_DEVICES: [Device; 5] = [GICD, GICR_RD, GICR_SGI, UART0, SMMU];

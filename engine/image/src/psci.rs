@@ -35,12 +35,7 @@ struct Cpu {
 }
 
 static CPUS: [Cpu; CPUS_MAX] = [const {
-    Cpu {
-        affinity: AtomicU64::new(0),
-        on: AtomicU64::new(0),
-        entry: AtomicU64::new(0),
-        context: AtomicU64::new(0),
-    }
+    Cpu { affinity: AtomicU64::new(0), on: AtomicU64::new(0), entry: AtomicU64::new(0), context: AtomicU64::new(0) }
 }; CPUS_MAX];
 static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(0);
 

@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from elftools.elf.elffile import ELFFile  # type: ignore[import-untyped]
-
 from bulkhead.errors import BuildError
-from bulkhead.image import memory_map
-from bulkhead.provision import pins, toolchain
-from bulkhead.provision.paths import REPOSITORY, say, sha256_of
+from bulkhead.image import layout
+from bulkhead.image.elf import read_program
+from bulkhead.image.memory_map import PAGE
+from bulkhead.provision import pins
+from bulkhead.provision.paths import REPOSITORY, locked, say, sha256_of
+from bulkhead.provision.toolchain import Kind, Toolchain, ensure
 
 HostProgram = Literal["shim", "payload"]
 BUILD = REPOSITORY / "build"
-PAGE = memory_map.PAGE
 _IMAGE_SIZE_OFFSET = 16
 _MAGIC = b"ARM\x64"
 _MAGIC_OFFSET = 56
@@ -51,40 +51,49 @@ class Images:
     """SHA-256 of `image`."""
 
 
-def build(
-    kind: toolchain.Kind = "pinned", host_program: HostProgram = "shim", features: tuple[str, ...] = ()
-) -> Images:
-    """Build engine and host program in release mode; `features` are cargo features of the engine, for tests only.
+def build(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Images:
+    """Build engine and host program in release mode, join and check them; the result lies in `build/`.
 
-    The result lies in `build/<host program>[-features]/`. Raises BuildError with the compiler's words.
+    Raises BuildError with the compiler's words, CheckFailed if the layout of the result is wrong.
     """
-    directory = BUILD / "-".join([host_program, kind, *features])
+    directory = BUILD / f"{host_program}-{toolchain}"
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "stamp.json"
-    key = _key(kind, features)
-    if (images := _unchanged(stamp, key)) is not None:
+    with locked(f"build-{_identity()}"):
+        key = _key(toolchain)
+        if (images := _unchanged(stamp, key)) is not None:
+            return images
+        stamp.unlink(missing_ok=True)
+        tools = ensure(toolchain)
+        say(f"building the engine and the {host_program} with {tools.describe()}")
+        elf = _cargo(tools, REPOSITORY / "engine", "bulkhead-image", "bulkhead")
+        host_elf = _cargo(tools, REPOSITORY / "hypervisor-shim", f"bulkhead-{host_program}", host_program)
+        images = _assemble(directory, elf, host_elf, host_program, tools.describe())
+        layout.check(layout.read_layout(images.elf, images.host_elf, images.image))
+        record = {"key": key, "images": {name: str(value) for name, value in asdict(images).items()}}
+        stamp.write_text(json.dumps(record, indent=1))
         return images
-    stamp.unlink(missing_ok=True)
-    tools = toolchain.ensure(kind)
-    say(f"building the engine and the {host_program} with {tools.describe()}")
-    elf = _cargo(tools, REPOSITORY / "engine", "bulkhead-image", "bulkhead", features)
-    host_elf = _cargo(tools, REPOSITORY / "hypervisor-shim", f"bulkhead-{host_program}", host_program, ())
-    images = _assemble(directory, elf, host_elf, host_program, tools.describe())
-    record = {"key": key, "images": {name: str(value) for name, value in asdict(images).items()}}
-    stamp.write_text(json.dumps(record, indent=1))
-    return images
+
+
+def _identity() -> str:
+    """Names this checkout in the cache: two of them may build at the same time."""
+    return hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:16]
 
 
 def _sources() -> Iterator[Path]:
     for top in _SOURCES:
         for path in sorted((REPOSITORY / top).rglob("*")):
-            if "target" not in path.relative_to(REPOSITORY).parts and path.suffix in _SUFFIXES and path.is_file():
+            if (
+                "target" not in path.relative_to(REPOSITORY).parts
+                and path.suffix in _SUFFIXES
+                and path.is_file()
+            ):
                 yield path
 
 
-def _key(kind: toolchain.Kind, features: tuple[str, ...]) -> str:
-    """Hash of the sources by path and content, of the pins and flags, and of the choices."""
-    digest = hashlib.sha256(f"{kind} {features}".encode())
+def _key(kind: Kind) -> str:
+    """Hash of the sources by path and content, of the pins and flags, and of the kind of toolchain."""
+    digest = hashlib.sha256(kind.encode())
     provision = REPOSITORY / "tooling" / "bulkhead" / "provision"
     for path in [*_sources(), provision / "pins.toml", provision / "flags.toml", Path(__file__)]:
         content = path.read_bytes()
@@ -112,18 +121,23 @@ def _unchanged(stamp: Path, key: str) -> Images | None:
     return images if record["key"] == key and present and sha256_of(images.image) == images.sha256 else None
 
 
-def _cargo(tools: toolchain.Toolchain, workspace: Path, package: str, binary: str, features: tuple[str, ...]) -> Path:
-    target = pins.flags()["target"]
+def _cargo(tools: Toolchain, workspace: Path, package: str, binary: str) -> Path:
+    target: str = pins.flags()["target"]
     directory = BUILD / "target" / workspace.name
     command = [
         *(str(tools.cargo), "build", "--release", "--locked", "--quiet", "-j", "2"),
         *("--manifest-path", str(workspace / "Cargo.toml"), "--target-dir", str(directory)),
         *("--package", package, "--bin", binary, "--target", target),
-        *(["--features", ",".join(features)] if features else []),
     ]
     try:
         done = subprocess.run(
-            command, cwd=workspace, env=tools.env(), capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False
+            command,
+            cwd=workspace,
+            env=tools.env(),
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"building {package} took more than {_BUILD_SECONDS} s", where=workspace) from error
@@ -150,21 +164,16 @@ def _assemble(directory: Path, elf: Path, host_elf: Path, host_program: str, des
 
 
 def flatten(elf: Path, *, with_bss: bool) -> bytearray:
-    """The memory of an ELF file's segments from its first address on, in whole pages.
+    """The memory of an ELF file from its lowest address on, in whole pages. It must begin with an arm64 Image header.
 
     The engine runs where it is loaded, so its bss is part of the file; a host program is copied by the engine, which
-    zeroes what its header asks for beyond the file. The file must begin with an arm64 Image header (BuildError).
+    zeroes what its header asks for beyond the file. BuildError if there is no header.
     """
-    flat = bytearray()
-    with elf.open("rb") as stream:
-        segments = [s for s in ELFFile(stream).iter_segments("PT_LOAD") if s["p_memsz"] > 0]
-        base = min((s["p_paddr"] for s in segments), default=0)
-        for segment in segments:
-            start = segment["p_paddr"] - base
-            size = segment["p_memsz"] if with_bss else segment["p_filesz"]
-            flat.extend(bytes(max(0, start + size - len(flat))))
-            flat[start : start + segment["p_filesz"]] = segment.data()
-    if bytes(flat[_MAGIC_OFFSET : _MAGIC_OFFSET + 4]) != _MAGIC:
+    program = read_program(elf)
+    flat = bytearray(program.flat())
+    if not with_bss:
+        del flat[max(s.address - program.base + len(s.content) for s in program.segments) :]
+    if flat[_MAGIC_OFFSET : _MAGIC_OFFSET + 4] != _MAGIC:
         raise BuildError("the program does not begin with an arm64 Image header", where=elf)
     flat.extend(bytes(-len(flat) % PAGE))
     return flat

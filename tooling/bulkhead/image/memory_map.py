@@ -33,6 +33,7 @@ class Window:
     doc: str
 
 
+# fmt: off
 WINDOWS = (
     Window("RAM", 0x4000_0000_0000, 1 << 46, "RAM that is not the engine's: RAM + PA, read-write, never executable"),
     Window("IMAGE", 0x8000_0000_0000, BLOCK, "the engine image: text RX, rodata R, data and bss RW"),
@@ -42,6 +43,7 @@ WINDOWS = (
     Window("DEVICE", 0xA000_0000_0000, 1 << 32, "the engine's devices: DEVICE + PA, Device-nGnRE, never executable"),
     Window("PERCPU", 0xB000_0000_0000, 8 * 0x1_0000, "one area for each CPU: stacks between guards, host context"),
 )
+# fmt: on
 
 CPUS_MAX = 8
 PHYSICAL_BITS = 46
@@ -87,11 +89,12 @@ class Device:
     stride: int = 0
 
 
+# fmt: off
 VIRT = (
     Device("FLASH", 0x0000_0000, 0x0800_0000, Use.WITHHELD, "firmware code and variables outlive a boot"),
-    Device("GICD", 0x0800_0000, 0x1_0000, Use.BOTH, "the host routes and enables its own interrupts; holds no addresses"),
+    Device("GICD", 0x0800_0000, 0x1_0000, Use.BOTH, "the host routes its own interrupts; holds no addresses"),
     Device("GIC_ITS", 0x0808_0000, 0x2_0000, Use.WITHHELD, "its commands and tables write to any RAM"),
-    Device("GICR_RD", 0x080A_0000, 0x1_0000, Use.ENGINE, "PROPBASER and PENDBASER name tables in RAM", stride=0x2_0000),
+    Device("GICR_RD", 0x080A_0000, 0x1_0000, Use.ENGINE, "it holds the addresses of tables in RAM", stride=0x2_0000),
     Device("GICR_SGI", 0x080B_0000, 0x1000, Use.BOTH, "SGI and PPI enables of one CPU", stride=0x2_0000),
     Device("UART0", 0x0900_0000, 0x1000, Use.ENGINE, "panic dump and boot messages"),
     Device("RTC", 0x0901_0000, 0x1000, Use.WITHHELD, "not needed"),
@@ -108,6 +111,7 @@ VIRT = (
     Device("PCIE_ECAM_HIGH", 0x40_1000_0000, 0x1000_0000, Use.WITHHELD, "configuration space enables bus masters"),
     Device("PCIE_MMIO_HIGH", 0x80_0000_0000, 0x80_0000_0000, Use.WITHHELD, "no device is assigned"),
 )
+# fmt: on
 """The allow-list of QEMU's `virt`: what is not listed here as engine's or host's is mapped to nobody."""
 
 UART1_INTID = 40
@@ -126,10 +130,14 @@ def window(name: str) -> Window:
 
 def check() -> None:
     """Refuse a map whose windows, areas or devices overlap or are not page aligned (ValueError)."""
-    groups = (
+    groups: tuple[list[tuple[str, int, int]], ...] = (
         [(w.name, w.base, w.size) for w in WINDOWS],
         [(a.name, a.offset, a.size) for a in PERCPU_AREAS],
-        [(d.name, d.base + cpu * d.stride, d.size) for d in VIRT for cpu in range(CPUS_MAX if d.stride else 1)],
+        [
+            (d.name, d.base + cpu * d.stride, d.size)
+            for d in VIRT
+            for cpu in range(CPUS_MAX if d.stride else 1)
+        ],
     )
     for group in groups:
         end, before = 0, ""
@@ -141,13 +149,17 @@ def check() -> None:
             end, before = base + size, name
     stack, context = PERCPU_AREAS[1], PERCPU_AREAS[2]
     if stack.offset + stack.size != context.offset or context.offset + context.size != PERCPU_STRIDE:
-        raise ValueError("the stack must end where the host context begins, and the context where the area ends")
+        raise ValueError(
+            "the stack must end where the host context begins, and the context where the area ends"
+        )
 
 
 def hexadecimal(value: int) -> str:
     """A Rust literal with groups of four digits: 0x4000_0000."""
+    if value == 0:
+        return "0"
     digits = f"{value:x}"
-    groups = []
+    groups: list[str] = []
     while digits:
         groups.insert(0, digits[-4:])
         digits = digits[:-4]
@@ -180,7 +192,9 @@ def _layout() -> Iterator[str]:
     for d in VIRT:
         if d.use in (Use.ENGINE, Use.BOTH) and d.name != "GICR_SGI":
             name = d.name.removesuffix("_RD")
-            each = "redistributors, `GICR_STRIDE` apart, in the order of the CPU indices" if d.stride else name
+            each = (
+                "redistributors, `GICR_STRIDE` apart, in the order of the CPU indices" if d.stride else name
+            )
             yield f"/// Virtual address of {each}."
             yield f"pub const {name}: u64 = {hexadecimal(window('DEVICE').base + d.base)};"
     yield "/// Distance of two redistributors: RD_base and SGI_base frame (IHI 0069 section 12.10)."
@@ -208,8 +222,8 @@ def _platform() -> Iterator[str]:
     for d in VIRT:
         if d.use is not Use.WITHHELD:
             yield f"\n/// {d.name}: {d.why}."
-            yield f"pub const {d.name}: Device ="
-            yield f"    Device {{ base: {hexadecimal(d.base)}, size: {hexadecimal(d.size)}, stride: {hexadecimal(d.stride)} }};"
+            base, size, stride = map(hexadecimal, (d.base, d.size, d.stride))
+            yield f"pub const {d.name}: Device = Device {{ base: {base}, size: {size}, stride: {stride} }};"
     for label, uses in (("ENGINE", (Use.ENGINE, Use.BOTH)), ("HOST", (Use.HOST, Use.BOTH))):
         names = [d.name for d in VIRT if d.use in uses]
         yield f"\n/// What the {label.lower()} reaches."
@@ -232,7 +246,7 @@ def _linker_script() -> Iterator[str]:
     yield "{"
     yield f"    . = {image.base:#x};"
     yield "    __image_start = .;"
-    yield "    /* Header and the code that runs before the MMU is on: one page, the only one mapped at its own PA too. */"
+    yield "    /* Header and the code that runs before the MMU is on: the one page mapped at its own PA too. */"
     yield "    .head : { KEEP(*(.head)) KEEP(*(.head.text)) __head_end = .; } :text"
     yield "    .text : ALIGN(0x800) { *(.vectors .vectors.*) *(.text .text.*) } :text"
     yield "    . = ALIGN(0x1000);"
@@ -245,8 +259,8 @@ def _linker_script() -> Iterator[str]:
     yield "    __image_end = .;"
     yield "    __image_size = __image_end - __image_start;"
     yield "    /DISCARD/ : { *(.comment) *(.eh_frame*) *(.note*) *(.gnu*) *(.ARM.exidx*) }"
-    yield f"    ASSERT(__head_end - __image_start <= {PAGE:#x}, \"the boot code must fit its page\")"
-    yield f"    ASSERT(__image_end - __image_start <= {image.size:#x}, \"the image must fit its window\")"
+    yield f'    ASSERT(__head_end - __image_start <= {PAGE:#x}, "the boot code must fit its page")'
+    yield f'    ASSERT(__image_end - __image_start <= {image.size:#x}, "the image must fit its window")'
     yield "}"
 
 
