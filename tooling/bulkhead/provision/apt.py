@@ -191,7 +191,9 @@ def install(packages: Sequence[str], why: str, target: str | None = None) -> Non
 
     Raises NeedsRoot, NetworkError or ProvisionError.
     """
-    by_hand = f"apt-get install {'-t ' + target + ' ' if target else ''}--no-install-recommends {' '.join(packages)}"
+    suite = f"-t {target} " if target else ""
+    by_hand = f"apt-get install {suite}--no-install-recommends {' '.join(packages)}"
+    by_hand += f" (with suite {target} in apt's sources)" if target else ""
     prefix = privilege()
     if prefix is None:
         raise NeedsRoot(

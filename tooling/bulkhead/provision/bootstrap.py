@@ -95,7 +95,11 @@ def _install() -> None:
                "--require-hashes", "--requirement", str(LOCK)]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)
     if result.returncode != 0:
-        detail = "\n".join(f"    {line}" for line in result.stderr.strip().splitlines()[-6:])
+        lines = result.stderr.strip().splitlines()
+        retries = [line for line in lines if "Retrying" in line][-1:]  # the last one tells the cause of all
+        detail = "\n".join(
+            f"    {line}" for line in retries + [line for line in lines if "Retrying" not in line][-4:]
+        )
         raise NetworkError(
             f"pip could not install the pinned packages:\n{detail}", where=LOCK,
             hint="check the network, proxy and certificate settings of pip (PIP_INDEX_URL, PIP_CERT), and run it again",
