@@ -40,6 +40,9 @@ impl Register {
 const ICC_SGI1R: Register = Register::new(3, 0, 12, 11, 5);
 const ICC_ASGI1R: Register = Register::new(3, 0, 12, 11, 6);
 const ICC_SGI0R: Register = Register::new(3, 0, 12, 11, 7);
+/// `HCR_EL2.TID1` traps these two; a VM learns of no revision but that in `MIDR_EL1`.
+const REVIDR: Register = Register::new(3, 0, 0, 0, 6);
+const AIDR: Register = Register::new(3, 1, 0, 0, 7);
 const ACTLR: Register = Register::new(3, 0, 1, 0, 1);
 /// `OSLSR_EL1` reads "OS lock implemented, unlocked" (OSLM = 0b10).
 const OSLSR: Register = Register::new(2, 0, 1, 1, 4);
@@ -79,6 +82,9 @@ pub fn vcpu_register(vcpu: &VcpuContext, index: usize) -> u64 {
 fn emulated<P: Processor>(p: P, register: Register, is_read: bool) -> Option<u64> {
     if is_id_register(register) {
         return if is_read { Some(id_registers::read(p, register.crm(), register.op2())) } else { None };
+    }
+    if register == REVIDR || register == AIDR {
+        return if is_read { Some(0) } else { None };
     }
     if register == OSLSR {
         return Some(OSLSR_UNLOCKED);
