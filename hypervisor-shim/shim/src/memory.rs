@@ -35,7 +35,8 @@ pub fn init(boot: &'static BootInfo) {
             }
         }
     }
-    for address in steps(boot.split_block, FRAME_SIZE) {
+    // The first frame of the block that boot has split is that block's table.
+    for address in steps(boot.split_block, FRAME_SIZE).skip(1) {
         let frame = Range { base: address, size: FRAME_SIZE };
         if !own.iter().any(|range| overlaps(frame, *range)) {
             frames.release(address);
@@ -79,10 +80,17 @@ pub fn available() -> u64 {
 /// A frame of the host. Blocks are split as needed.
 ///
 /// # Errors
-/// None is left.
+/// None is left, or the engine refused to split a block.
 pub fn allocate() -> Result<u64, Refusal> {
-    let split = |block, table| hvc::patiently(|| hvc::host_split(block, table)).is_ok();
-    with_frames(|frames| frames.allocate(split)).ok_or(Refusal::state("out of memory"))
+    let mut refusal = Refusal::state("out of memory");
+    let split = |block, table| match hvc::patiently(|| hvc::host_split(block, table)) {
+        Ok([]) => true,
+        Err(error) => {
+            refusal = Refusal::call(error.call, error.status, error.detail);
+            false
+        }
+    };
+    with_frames(|frames| frames.allocate(split)).ok_or(refusal)
 }
 
 /// Gives back a frame that is the host's.
