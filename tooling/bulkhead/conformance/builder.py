@@ -5,7 +5,7 @@ from __future__ import annotations
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.measure import Measurement
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance.snapshot import records
 from bulkhead.inspect.records import OF_A_VM, Kind, VmState
 
 RAM = 0x4000_0000
@@ -129,4 +129,4 @@ def dismantle(machine: Machine) -> None:
 
 def owned_frames(machine: Machine) -> list[int]:
     """Frames that belong to any VM."""
-    return [address for address, word in Snapshot.take(machine).frames() if Kind(word & 15) in OF_A_VM]
+    return [address for address, word in records(machine) if Kind(word & 15) in OF_A_VM]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bulkhead import abi
 from bulkhead.conformance import walk
 from bulkhead.conformance.backend import BLOCK, PAGE, REGISTERS, Backend, Layout
-from bulkhead.conformance.snapshot import WORD, Changes, Snapshot, frame_record_address, unpack
+from bulkhead.conformance.snapshot import WORD, Changes, Snapshot, frame_record_address, records, unpack
 from bulkhead.errors import InvalidInput
 from bulkhead.inspect.records import VM_RECORD, FrameRecord, Kind, VmRecord
 
@@ -209,7 +209,7 @@ class Machine:
 
     def free_frames(self) -> Iterator[int]:
         """Frames of split blocks that are the host's and not taken yet."""
-        for address, word in Snapshot.take(self).frames():
+        for address, word in records(self):
             if word == Kind.HOST and address not in self._taken:
                 yield address
 

@@ -15,14 +15,17 @@ from bulkhead.conformance.builder import Vm, dismantle
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.provision.toolchain import Kind as Toolchain
 
 BACKENDS = ("host", "qemu")
 FIXTURE = "bulkhead_backend"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --backend."""
+    """Adds --backend and --toolchain."""
     group = parser.getgroup("bulkhead")
+    kinds = ("pinned", "system")
+    group.addoption("--toolchain", choices=kinds, default="pinned", help="compiler of the image for QEMU")
     choices = (*BACKENDS, "all")
     group.addoption(
         "--backend", choices=choices, default="host", help="machine that conformance tests run on"
@@ -67,17 +70,17 @@ def _lacks_backend(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session")
 def bulkhead_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The machine of this session: one boot for all tests."""
-    backend = _start(str(request.param))
+    backend = _start(str(request.param), request.config.getoption("--toolchain"))
     yield backend
     backend.close()
 
 
-def _start(name: str) -> Backend:
+def _start(name: str, toolchain: Toolchain) -> Backend:
     if name == "host":
         return HostBackend()
     from bulkhead.conformance.qemu import QemuBackend  # needs an image and QEMU, which host tests do not
 
-    return QemuBackend.start()
+    return QemuBackend.start(toolchain)
 
 
 @pytest.fixture

@@ -90,12 +90,6 @@ class Snapshot:
             {block: read(block, BLOCK) for block in split},
         )
 
-    def frames(self) -> Iterator[tuple[int, int]]:
-        """(physical address, record word) of every frame of a split block."""
-        for block, records in self.records.items():
-            for index, word in enumerate(unpack(records)):
-                yield block + index * PAGE, word
-
     def changes(self, after: Snapshot) -> Changes:
         """What `after` differs in."""
         base = self.layout.ram_base
@@ -125,6 +119,16 @@ class Snapshot:
                 for start in range(0, BLOCK, PAGE):
                     if content[start : start + PAGE] != other[start : start + PAGE]:
                         yield block + start
+
+
+def records(memory: Memory) -> Iterator[tuple[int, int]]:
+    """(physical address, record word) of every frame of a split block."""
+    layout = memory.layout
+    for n, kind in enumerate(unpack(memory.physical(layout.block_records, layout.blocks * WORD))):
+        if kind == Kind.SPLIT:
+            block = layout.ram_base + n * BLOCK
+            words = memory.physical(frame_record_address(layout, block), FRAMES_IN_BLOCK * WORD)
+            yield from ((block + index * PAGE, word) for index, word in enumerate(unpack(words)))
 
 
 def frame_record_address(layout: Layout, frame: int) -> int:

@@ -1,0 +1,151 @@
+"""The QEMU backend: the shipped engine image, with the payload program as its host, booted once for many tests.
+
+Trust label: TOOL. Calls travel over the management link; everything about the engine is read from RAM itself.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from bulkhead.conformance.backend import BLOCK, PAGE, HostFault, Layout
+from bulkhead.errors import MachineError
+from bulkhead.image.build import Images, build
+from bulkhead.image.memory_map import window
+from bulkhead.inspect.engine import EngineView, stopped_view
+from bulkhead.inspect.panic import describe_panic
+from bulkhead.inspect.ram import RamSnapshot
+from bulkhead.inspect.records import Kind
+from bulkhead.inspect.symbols import Symbols
+from bulkhead.machine.errors import LinkError
+from bulkhead.machine.link import Link, wait_ready
+from bulkhead.machine.qemu import RAM_BASE, QemuConfig, QemuMachine
+from bulkhead.provision import qemu
+from bulkhead.provision.toolchain import Kind as Toolchain
+
+MEMORY = 256 << 20
+SESSION_LIMIT = 3600.0
+"""Seconds that one boot may live."""
+READY_LIMIT = 60.0
+FAULT = 1
+"""Code of a refused access whose reason is a fault (link protocol)."""
+CHUNK = 4096
+"""Most bytes of one access over the link."""
+
+
+class QemuBackend:
+    """A machine in QEMU."""
+
+    name = "qemu"
+    layout: Layout
+
+    def __init__(self, images: Images, program: str = "qemu-system-aarch64", cpus: int = 2) -> None:
+        """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails."""
+        self._symbols = Symbols(images.elf)
+        self._config = QemuConfig(
+            kernel=images.image,
+            memory=MEMORY,
+            cpus=cpus,
+            program=program,
+            decode_panic=lambda dump: describe_panic(dump, self._symbols),
+        )
+        self._running = ExitStack()
+        self._boot()
+
+    @classmethod
+    def start(cls, toolchain: Toolchain = "pinned") -> QemuBackend:
+        """Build what is not built yet, and boot it."""
+        return cls(build(toolchain, "payload"), str(qemu.ensure()))
+
+    def _boot(self) -> None:
+        with ExitStack() as attempt:
+            self._machine = attempt.enter_context(QemuMachine(self._config, time_limit=SESSION_LIMIT))
+            self._link = Link(self._machine.link, self._machine.wait_until)
+            wait_ready(self._link, timeout=READY_LIMIT)
+            for cpu in range(1, self._config.cpus):
+                self._link.call("cpu_on", {"cpu": cpu})
+            self._ram = RamSnapshot(self._machine.ram, RAM_BASE, self._config.memory)
+            with stopped_view(self._machine, self._symbols) as view:
+                self.layout = layout_of(view)
+                self._lock = view.physical(self._symbols.address("LOCK"))
+            self._running = attempt.pop_all()
+
+    def call(self, cpu: int, registers: Sequence[int]) -> tuple[int, ...]:
+        """See Backend. MachineError if the engine panics or does not answer."""
+        regs = self._link.call("call", {"cpu": cpu, "regs": list(registers)})["regs"]
+        return tuple(int(value) for value in regs)
+
+    def memory(self, address: int, length: int) -> bytes:
+        """See Backend: loads by the payload on CPU 0."""
+        data = b""
+        while len(data) < length:
+            here = address + len(data)
+            size = min(CHUNK, length - len(data))
+            data += self._access("read", here, {"address": here, "length": size})
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """See Backend: stores by the payload on CPU 0."""
+        for start in range(0, len(data), CHUNK):
+            here = address + start
+            self._access("write", here, {"address": here, "data": data[start : start + CHUNK]})
+
+    def execute(self, address: int) -> None:
+        """A call of the code at physical `address` by the payload on CPU 0. Raises HostFault."""
+        self._access("execute", address, {"address": address})
+
+    def _access(self, operation: str, address: int, arguments: dict[str, object]) -> bytes:
+        try:
+            return bytes(self._link.call(operation, arguments).get("data", b""))
+        except LinkError as error:
+            if error.code == FAULT:
+                raise HostFault(address) from error
+            raise
+
+    def physical(self, address: int, length: int) -> bytes:
+        """See Backend."""
+        return self._ram.read(address, length)
+
+    def hold_lock(self, held: bool) -> None:
+        """See Backend: the engine's word `LOCK`, changed from outside."""
+        os.pwrite(self._machine.ram, struct.pack("<Q", held), self._lock - RAM_BASE)
+
+    def reset(self) -> None:
+        """See Backend: a new boot."""
+        self.close()
+        self._boot()
+
+    def close(self) -> None:
+        """See Backend."""
+        self._running.close()
+
+
+def layout_of(view: EngineView) -> Layout:
+    """Physical addresses from the engine's own translation tables."""
+    config = view.config
+    blocks = config.frames * PAGE // BLOCK
+    split = [block for block in range(blocks) if view.block_record(block) == Kind.SPLIT]
+    return Layout(
+        ram_base=config.ram_base,
+        frames=config.frames,
+        cpus=config.cpus,
+        block_records=_contiguous(view, window("BLOCKS").base, 8 * blocks),
+        frame_records=_contiguous(view, window("FRAMES").base, 8 * config.frames),
+        host_level2=_contiguous(view, window("HOST_L2").base, 8 * blocks),
+        host_root=view.host_root,
+        vm_records=_contiguous(view, view.symbols.address("VMS"), 64 * 512),
+        split_block=config.ram_base + split[0] * BLOCK,
+    )
+
+
+def _contiguous(view: EngineView, address: int, size: int) -> int:
+    """Physical address of an array, whose pages must follow each other there too."""
+    first = view.physical(address)
+    for offset in range(0, size, PAGE):
+        if view.physical(address + offset) != first + offset:
+            raise MachineError(
+                f"the array at {address:#x} is not contiguous in RAM", hint="adapt the backend"
+            )
+    return first
