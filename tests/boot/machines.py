@@ -1,0 +1,114 @@
+"""Machines for the tests of boot, and what they tell: boot information, log, breakpoints. Trust label: TOOL."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from boot.rig import Rig
+from bulkhead.image import build
+from bulkhead.inspect.symbols import Symbols
+from bulkhead.machine.gdbstub import GdbStub
+from bulkhead.machine.link import Link
+from bulkhead.machine.qemu import QemuConfig, QemuMachine
+
+TEXT_OFFSET = slice(8, 16)  # in the arm64 Image header
+MAGIC = int.from_bytes(b"BULKHEAD", "little")
+CPUS_MAX, HOST_RANGES = 8, 16
+BOOT_INFO = struct.Struct(f"<3Q {CPUS_MAX}Q {2 * HOST_RANGES}Q 8Q 5Q")
+
+
+@dataclass(frozen=True)
+class BootInfo:
+    """What the engine told the host program (`engine/abi`, BootInfo); ranges are (base, size)."""
+
+    magic: int
+    abi_version: int
+    cpus: int
+    mpidr: tuple[int, ...]
+    host_ram: tuple[tuple[int, int], ...]
+    split_block: tuple[int, int]
+    host_image: tuple[int, int]
+    initrd: tuple[int, int]
+    device_tree: tuple[int, int]
+    uart: int
+    uart_intid: int
+    gicd: int
+    gicr: int
+    counter_frequency: int
+
+    @classmethod
+    def decode(cls, data: bytes) -> BootInfo:
+        """From the bytes in memory."""
+        words = list(BOOT_INFO.unpack(data))
+        head, words = words[:3], words[3:]
+        mpidr, words = tuple(words[:CPUS_MAX]), words[CPUS_MAX:]
+        pairs = list(zip(words[0:-5:2], words[1:-5:2], strict=True))
+        ranges = tuple(pair for pair in pairs[:HOST_RANGES] if pair[1])
+        split, image, initrd, tree = pairs[HOST_RANGES:]
+        return cls(head[0], head[1], head[2], mpidr, ranges, split, image, initrd, tree, *words[-5:])
+
+
+@dataclass(kw_only=True)
+class Booted(Rig):
+    """A machine whose host program has answered, and the engine's symbols."""
+
+    symbols: Symbols
+
+    @property
+    def boot_info(self) -> BootInfo:
+        """As the host reads it."""
+        return BootInfo.decode(self.read(self.link.call("ping")["boot_info"], BOOT_INFO.size))
+
+    def log(self) -> str:
+        """The whole log, by `log_read`."""
+        text, offset = b"", 0
+        while True:
+            following, count, *words = self.ok("log_read", offset)[:10]
+            text += struct.pack("<8Q", *words)[:count]
+            if count == 0:
+                return text.decode()
+            offset = following
+
+
+def image(text_offset: int = 0, directory: Path | None = None) -> Path:
+    """The bootable file with the payload; with `text_offset`, a copy in `directory` that asks to be loaded there."""
+    original = build.build("pinned", "payload").image
+    if directory is None:
+        return original
+    data = bytearray(original.read_bytes())
+    data[TEXT_OFFSET] = text_offset.to_bytes(8, "little")
+    moved = directory / "moved.img"
+    moved.write_bytes(data)
+    return moved
+
+
+@contextmanager
+def boot(config: QemuConfig) -> Iterator[Booted]:
+    """Boots until the payload says that it is ready; the machine ends with the block."""
+    symbols = Symbols(build.build("pinned", "payload").elf)
+    with QemuMachine(config, say=print) as machine:
+        link = Link(machine.link, machine.wait_until)
+        link.event("ready")
+        yield Booted(machine, link, symbols=symbols)
+
+
+class Breakpoints(GdbStub):
+    """The gdb stub with what the tests of the panic dump need: hardware breakpoints, and changing registers."""
+
+    def stop_at(self, address: int) -> None:
+        """Stop every CPU that comes to `address` (gdb manual, appendix E, packet Z1)."""
+        assert self._ask(f"Z1,{address:x},4") == "OK"
+
+    def forget(self, address: int) -> None:
+        """Removes a breakpoint."""
+        assert self._ask(f"z1,{address:x},4") == "OK"
+
+    def set_register(self, name: str, value: int, cpu: int) -> None:
+        """Changes a 64-bit register of one CPU (packet P)."""
+        assert self._ask(f"Hg{cpu + 1:x}") == "OK"
+        digits = value.to_bytes(8, "little").hex()
+        assert self._ask(f"P{self._registers[name]:x}={digits}") == "OK"
