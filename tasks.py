@@ -56,8 +56,9 @@ def setup(_: Context) -> None:
 def build(_: Context, toolchain: str = "pinned") -> None:
     """Build the bootable image; `--toolchain system` uses the machine's own rustc (not the reference image)."""
     from bulkhead.image import build as image
+    from bulkhead.provision.toolchain import parse_kind
 
-    image.build(toolchain=toolchain)
+    image.build(toolchain=parse_kind(toolchain))
 
 
 @command

@@ -145,4 +145,4 @@ def test_an_image_passes(tmp_path: Path) -> None:
 
 def test_an_unknown_toolchain_is_refused() -> None:
     with pytest.raises(InvalidInput, match="pinned"):
-        toolchain.ensure("nightly")  # type: ignore[arg-type]
+        toolchain.parse_kind("nightly")

@@ -69,10 +69,17 @@ class Toolchain:
 
 def ensure(kind: Kind = "pinned") -> Toolchain:
     """Provide a toolchain, downloading and building what the cache lacks. Raises BulkheadError."""
-    if kind not in ("pinned", "system"):
-        raise InvalidInput(f"no toolchain is called {kind!r}", hint="use `pinned` or `system`")
     ensure_host_compiler()
-    return _pinned() if kind == "pinned" else _system()
+    return _pinned() if parse_kind(kind) == "pinned" else _system()
+
+
+def parse_kind(text: str) -> Kind:
+    """The toolchain that a user's text names. Raises InvalidInput."""
+    if text == "pinned":
+        return "pinned"
+    if text == "system":
+        return "system"
+    raise InvalidInput(f"no toolchain is called {text!r}", where="--toolchain", hint="use `pinned` or `system`")
 
 
 def _environment(rustc: Path, cargo_home: Path, library_paths: tuple[Path, ...]) -> dict[str, str]:
