@@ -29,17 +29,19 @@ from invoke.tasks import task
 from bulkhead.errors import BulkheadError, InvalidInput
 
 
-def command(function: Callable[..., None]) -> Any:
-    """Make a function a task whose known errors end it with their message instead of a traceback."""
+def command(function: Callable[..., int | None]) -> Any:
+    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            status = function(*args, **kwargs)
         except BulkheadError as error:
             raise Exit(f"bulkhead: {error}", code=2 if isinstance(error, InvalidInput) else 1) from error
         except KeyboardInterrupt:
             raise Exit("bulkhead: interrupted", code=130) from None
+        if status:
+            raise Exit(code=status)
 
     return task(guarded)
 
@@ -78,7 +80,7 @@ def run(
     qemu: str = "",
     script: str | None = None,
     toolchain: str = "",
-) -> None:
+) -> int:
     """Boot a Linux kernel in an isolated VM under the engine, in QEMU; without options, the pinned Debian guest."""
     from bulkhead.machine import options
     from bulkhead.machine import run as machine
