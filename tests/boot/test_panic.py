@@ -1,0 +1,167 @@
+"""A bug of the engine ends in a dump that can be read, with every CPU parked.
+
+The shipped image has no way to provoke one, so the tests spoil a register or a word of the engine from outside, with
+the debugger, while it handles a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from boot import machines
+from boot.machines import Booted, Breakpoints
+from bulkhead import abi
+from bulkhead.image import memory_map
+from bulkhead.image.memory_map import PAGE
+from bulkhead.inspect.engine import stopped_view
+from bulkhead.inspect.panic import PanicDump, parse_panic
+from bulkhead.inspect.ram import RamSnapshot
+from bulkhead.machine.errors import EnginePanic
+from bulkhead.machine.framing import encode_frame
+from bulkhead.machine.qemu import RAM_BASE, QemuConfig
+
+pytestmark = pytest.mark.qemu
+
+VERSION = abi.load().call("version").id
+EL2 = 2
+DATA_ABORT, INSTRUCTION_ABORT = 0x25, 0x21
+WINDOW = memory_map.window("PERCPU").base
+STACK = memory_map.PERCPU_AREAS[1].offset
+
+
+@dataclass
+class Caught:
+    """A machine stopped in the engine's handler of a call, on one CPU."""
+
+    booted: Booted
+    stub: Breakpoints
+    cpu: int
+    handler: int
+    host_root: int
+
+    def set(self, register: str, value: int) -> None:
+        """Changes a register of the CPU in the handler."""
+        self.stub.set_register(register, value, self.cpu)
+
+    def crash(self) -> PanicDump:
+        """Lets the machine run on; the dump."""
+        self.stub.forget(self.handler)
+        self.booted.machine.resume()
+        with pytest.raises(EnginePanic) as error:
+            self.booted.machine.wait_until(lambda: False, 20, "a panic")
+        dump = parse_panic(error.value.dump)
+        assert dump is not None
+        assert dump.complete
+        assert dump.cpu == self.cpu
+        return dump
+
+
+@pytest.fixture(params=[0, 1], ids=["boot CPU", "second CPU"])
+def caught(request: pytest.FixtureRequest) -> Iterator[Caught]:
+    """Two CPUs run the host; one of them calls the engine and stops in the handler."""
+    cpu = int(request.param)
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=2)) as booted:
+        booted.link.call("cpu_on", {"cpu": 1})
+        handler = booted.symbols.address("bulkhead_arch::exits::host_call")
+        machine = booted.machine
+        with stopped_view(machine, booted.symbols) as view:
+            host_root = view.host_root
+        with machine.paused():
+            stub = Breakpoints(machine.gdb, machine.wait_until)
+            stub.stop_at(handler)
+        machine.link.send(encode_frame([1000, "call", {"cpu": cpu, "regs": [VERSION] + [0] * 17}]))
+        machine.wait_until(lambda: machine.qmp.execute("query-status")["status"] == "debug", 20, "the call")
+        assert stub.register("pc", cpu) == handler
+        yield Caught(booted, stub, cpu, handler, host_root)
+
+
+def exception_class(dump: PanicDump) -> int:
+    """ESR_EL2.EC."""
+    return dump.values["esr"] >> 26
+
+
+def test_a_wild_jump(caught: Caught) -> None:
+    caught.set("x5", 0x1234_5678)
+    caught.set("pc", 0xDEAD_0000)
+    dump = caught.crash()
+    assert exception_class(dump) == INSTRUCTION_ABORT
+    assert dump.values["elr"] == dump.values["far"] == 0xDEAD_0000
+    assert dump.values["x5"] == 0x1234_5678
+    assert dump.values["vector"] == 4
+    assert {f"x{number}" for number in range(31)} <= dump.values.keys()
+    assert {"esr", "far", "hpfar", "elr", "spsr", "sp"} <= dump.values.keys()
+    assert dump.values["sp"] == WINDOW + caught.cpu * memory_map.PERCPU_STRIDE + memory_map.PERCPU_AREAS[2].offset
+
+
+def test_jumping_into_data(caught: Caught) -> None:
+    caught.set("pc", caught.booted.symbols.address("VMS"))
+    dump = caught.crash()
+    assert exception_class(dump) == INSTRUCTION_ABORT
+    assert dump.values["esr"] & 0x3C == 0x0C  # permission fault
+
+
+def test_a_stack_that_overflows_meets_its_guard(caught: Caught) -> None:
+    bottom = WINDOW + caught.cpu * memory_map.PERCPU_STRIDE + STACK
+    caught.set("sp", bottom + 16)
+    dump = caught.crash()
+    assert exception_class(dump) == DATA_ABORT
+    assert bottom - PAGE <= dump.values["far"] < bottom
+    assert dump.values["esr"] & 0x3C == 0x04  # translation fault
+
+
+def test_a_misaligned_stack(caught: Caught) -> None:
+    caught.set("sp", WINDOW + caught.cpu * memory_map.PERCPU_STRIDE + STACK + 0x4008)
+    assert exception_class(caught.crash()) == 0x26
+
+
+def test_a_failed_check_names_its_place(caught: Caught) -> None:
+    booted = caught.booted
+    # More CPUs than the table of CPUs has: the bounds check of the next CPU_ON fails.
+    with stopped_view(booted.machine, booted.symbols) as view:
+        config = view.physical(booted.symbols.address("CONFIG"))
+    booted.machine.monitor(f"gpa2hva {config:#x}")
+    write_ram(booted, config + 16, 99)
+    caught.set("x0", caught.stub.register("x0", caught.cpu))
+    registers = [abi_standard("PSCI_CPU_ON"), 1, 0x4000_0000, *[0] * 15]
+    for number, value in enumerate(registers):
+        write_ram(booted, host_context(caught, config) + 8 * number, value)
+    dump = caught.crash()
+    assert any("psci.rs" in line for line in dump.message)
+    assert any("out of range" in line for line in dump.message)
+    named = [booted.symbols.describe(address - 4) for address in dump.backtrace]
+    assert any("host_call" in name for name in named), named
+
+
+def abi_standard(name: str) -> int:
+    """Function id of a standard call."""
+    return {line.name: line.id for line in abi.load().standards}[name]
+
+
+def host_context(caught: Caught, _: int) -> int:
+    """Physical address of the registers of the host on the CPU in the handler."""
+    booted = caught.booted
+    with stopped_view(booted.machine, booted.symbols) as view:
+        return view.physical(caught.stub.register("sp", caught.cpu))
+
+
+def write_ram(booted: Booted, address: int, value: int) -> None:
+    """Changes a 64-bit word of RAM behind everybody's back."""
+    import os
+
+    os.pwrite(booted.machine.ram, value.to_bytes(8, "little"), address - RAM_BASE)
+
+
+def test_the_other_cpu_parks(caught: Caught) -> None:
+    caught.set("pc", 0xDEAD_0000)
+    caught.crash()
+    machine, symbols = caught.booted.machine, caught.booted.symbols
+    assert RamSnapshot(machine.ram, RAM_BASE, machine.config.memory).is_zero(caught.host_root)
+    machine.qmp.execute("stop")
+    for cpu in range(2):
+        place = symbols.at(caught.stub.register("pc", cpu))
+        assert place is not None
+        assert "park" in place.name or "exception" in place.name, place
+        assert caught.stub.register("cpsr", cpu) >> 2 & 3 == EL2
