@@ -15,40 +15,41 @@ VM_SALT, HOST_SALT = 0xC0DE_5EC2_0000_0001, 0x7057_AAAA_0000_0003
 
 @dataclass(frozen=True)
 class Register:
-    """A system register: its name, and a value that the VM gives it, all of which hardware keeps."""
+    """A system register: a value that the VM gives it, all of which hardware keeps, and bits that another VM flips."""
 
     name: str
     value: int
+    flip: int
 
 
 SYSTEM = (
-    Register("sctlr_el1", 0x30D1_19B8),  # MMU off; nTWE, nTWI and others differ from reset
-    Register("cpacr_el1", 0x0030_0000),
-    Register("ttbr0_el1", 0x00C5_C0DE_1111_1000),
-    Register("ttbr1_el1", 0x00C6_C0DE_2222_2000),
-    Register("tcr_el1", 0x0000_0060_B5D9_3511),
-    Register("mair_el1", 0xC0DE_4444_00FF_44BB),
-    Register("contextidr_el1", 0xC0DE_0005),
-    Register("vbar_el1", 0xFFFF_C0DE_0006_0800),
-    Register("sp_el0", 0xC0DE_0007_0707_0707),
-    Register("elr_el1", 0xC0DE_0008_0808_0808),
-    Register("spsr_el1", 0x6000_03C4),
-    Register("esr_el1", 0x9600_C0DE),
-    Register("far_el1", 0xC0DE_0009_0909_0909),
-    Register("tpidr_el0", 0xC0DE_000A_0A0A_0A0A),
-    Register("tpidrro_el0", 0xC0DE_000B_0B0B_0B0B),
-    Register("tpidr_el1", 0xC0DE_000C_0C0C_0C0C),
-    Register("par_el1", 0x0000_C0DE_0D0D_D000),
-    Register("cntkctl_el1", 0x0000_0367),
-    Register("cntv_cval_el0", 0x40DE_000E_0E0E_0E0E),
-    Register("cntv_ctl_el0", 0x0000_0001),
-    Register("csselr_el1", 0x0000_0002),
-    Register("S3_0_C4_C6_0", 0x0000_0098),  # ICC_PMR_EL1
-    Register("S3_0_C12_C12_3", 0x0000_0005),  # ICC_BPR1_EL1
-    Register("S3_0_C12_C12_7", 0x0000_0001),  # ICC_IGRPEN1_EL1
-    Register("S3_0_C12_C12_6", 0x0000_0001),  # ICC_IGRPEN0_EL1
-    Register("fpcr", 0x0740_0000),
-    Register("fpsr", 0x0800_001F),
+    Register("sctlr_el1", 0x30D1_19B8, 1 << 16),  # MMU off; nTWE, nTWI and others differ from reset
+    Register("cpacr_el1", 0x0030_0000, 0),
+    Register("ttbr0_el1", 0x00C5_C0DE_1111_1000, 0x1000),
+    Register("ttbr1_el1", 0x00C6_C0DE_2222_2000, 0x1000),
+    Register("tcr_el1", 0x0000_0060_B5D9_3511, 0x100),
+    Register("mair_el1", 0xC0DE_4444_00FF_44BB, 0x100),
+    Register("contextidr_el1", 0xC0DE_0005, 0x10000),
+    Register("vbar_el1", 0xFFFF_C0DE_0006_0800, 0x1000),
+    Register("sp_el0", 0xC0DE_0007_0707_0707, 0x10),
+    Register("elr_el1", 0xC0DE_0008_0808_0808, 0x10),
+    Register("spsr_el1", 0x6000_03C4, 1 << 28),
+    Register("esr_el1", 0x9600_C0DE, 1),
+    Register("far_el1", 0xC0DE_0009_0909_0909, 0x10),
+    Register("tpidr_el0", 0xC0DE_000A_0A0A_0A0A, 0x10),
+    Register("tpidrro_el0", 0xC0DE_000B_0B0B_0B0B, 0x10),
+    Register("tpidr_el1", 0xC0DE_000C_0C0C_0C0C, 0x10),
+    Register("par_el1", 0x0000_C0DE_0D0D_D000, 0x1000),
+    Register("cntkctl_el1", 0x0000_0367, 0x20),
+    Register("cntv_cval_el0", 0x40DE_000E_0E0E_0E0E, 0x10),
+    Register("cntv_ctl_el0", 0x0000_0001, 2),
+    Register("csselr_el1", 0x0000_0002, 1),
+    Register("S3_0_C4_C6_0", 0x0000_0098, 0x20),  # ICC_PMR_EL1
+    Register("S3_0_C12_C12_3", 0x0000_0005, 3),  # ICC_BPR1_EL1
+    Register("S3_0_C12_C12_7", 0x0000_0001, 1),  # ICC_IGRPEN1_EL1
+    Register("S3_0_C12_C12_6", 0x0000_0001, 1),  # ICC_IGRPEN0_EL1
+    Register("fpcr", 0x0740_0000, 0x0040_0000),
+    Register("fpsr", 0x0800_001F, 0x10),
 )
 GENERAL = 31
 FLAGS = GENERAL
@@ -112,19 +113,22 @@ PUBLIC = {"HOST_CALL": (1, 2, 3), "MMIO_WRITE": (1,), "MMIO_READ": (), "WFI": ()
 """General registers whose values an exit declares to the host."""
 
 
-def vm_program(way: str, before: int, after: int) -> str:
+def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str:
     """Sets every register, dumps them at IPA `before`, leaves the VM, dumps again at `after`, leaves for ever.
 
-    SP is part of the test: it is `after` at the exit, so that the second dump needs no other register.
+    With `other` each register gets another value than without. SP is part of the test: it is `after` at the exit, so that the second dump needs no other register.
     """
-    set_system = "\n".join(f"ldr x0, ={r.value:#x}\nmsr {r.name}, x0" for r in SYSTEM if r.name != "sctlr_el1")
+    salt = VM_SALT ^ other << 40
+    values = {r.name: r.value ^ (r.flip if other else 0) for r in SYSTEM}
+    control = values.pop("sctlr_el1")
+    set_system = "\n".join(f"ldr x0, ={value:#x}\nmsr {name}, x0" for name, value in values.items())
     return f"""
     mov     x0, #3 << 20
     msr     cpacr_el1, x0
     isb
     {set_system}
-    {_vectors(VM_SALT, "x0")}
-    ldr     x0, ={SYSTEM[0].value:#x}
+    {_vectors(salt, "x0")}
+    ldr     x0, ={control:#x}
     msr     sctlr_el1, x0
     isb
     ldr     x0, ={before:#x}
@@ -132,7 +136,7 @@ def vm_program(way: str, before: int, after: int) -> str:
     mov     x0, #0xA0000000
     msr     nzcv, x0
     {_dump_system("sp", "x1", None)}
-    {_general(VM_SALT, range(31))}
+    {_general(salt, range(31))}
     ldr     x0, =0xC6000042
     ldr     x5, ={DEVICE:#x}
     {_store_general("sp")}

@@ -39,12 +39,16 @@ def words(data: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(data) // 8}Q", data))
 
 
-def prepare(rig: Rig, way: str) -> Vm:
-    """The canary VM, with its code on as many pages as it needs, ready to run."""
-    code = assemble(canary.vm_program(way, BEFORE, AFTER))
+def prepare(rig: Rig, way: str, slot: int, *, other: bool = False) -> Vm:
+    """A canary VM, with its code on as many pages as it needs, ready to run."""
+    code = assemble(canary.vm_program(way, BEFORE, AFTER, other=other))
     pages = {VM_RAM + offset: code[offset : offset + PAGE] for offset in range(0, len(code), PAGE)}
-    slot = list(canary.EXITS).index(way)
     return start_vm(rig, slot, {**pages, BEFORE: b"", AFTER: b""})
+
+
+def dumped(vm: Vm, where: int) -> list[int]:
+    """A dump that the VM made of itself."""
+    return words(vm.memory(where, 8 * canary.WORDS))
 
 
 def run_by_host_program(rig: Rig, vm: Vm) -> list[int]:
@@ -62,17 +66,33 @@ def run_by_host_program(rig: Rig, vm: Vm) -> list[int]:
 
 @pytest.mark.qemu
 def test_nothing_leaks_and_nothing_changes(rig: Rig, way: str) -> None:
-    vm = prepare(rig, way)
+    vm = prepare(rig, way, slot=list(canary.EXITS).index(way))
     seen = run_by_host_program(rig, vm)
     assert seen[:2] == [0, EXITS[way]]
-    before = words(vm.memory(BEFORE, 8 * canary.WORDS))
+    before = dumped(vm, BEFORE)
+    held = dict(zip((register.name for register in canary.SYSTEM), before[canary.FIRST_SYSTEM :], strict=False))
+    assert held == {register.name: register.value for register in canary.SYSTEM}, "hardware keeps less than was given"
     check_host(seen, way)
     check_secrecy(seen, before, way)
 
     last = run_by_host_program(rig, vm)
     assert last[:3] == [0, EXITS["HOST_CALL"], 0x600D], "the VM did not get to its end"
-    after = words(vm.memory(AFTER, 8 * canary.WORDS))
-    check_vm(before, after, way)
+    check_vm(before, dumped(vm, AFTER), way)
+
+
+@pytest.mark.qemu
+def test_two_vms_in_turn_keep_apart(rig: Rig, way: str) -> None:
+    first = prepare(rig, way, slot=10 + list(canary.EXITS).index(way))
+    second = prepare(rig, "HOST_CALL", slot=20 + list(canary.EXITS).index(way), other=True)
+    assert first.run()[0] == EXITS[way]
+    assert second.run()[0] == EXITS["HOST_CALL"]
+    assert first.run(reply=REPLY)[:2] == [EXITS["HOST_CALL"], 0x600D]
+    assert second.run(reply=REPLY)[:2] == [EXITS["HOST_CALL"], 0x600D]
+    check_vm(dumped(first, BEFORE), dumped(first, AFTER), way)
+    check_vm(dumped(second, BEFORE), dumped(second, AFTER), "HOST_CALL")
+    differing = [one != two for one, two in zip(dumped(first, BEFORE), dumped(second, BEFORE), strict=True)]
+    same = [register.name for register, differs in zip(canary.SYSTEM, differing[canary.FIRST_SYSTEM :]) if not differs]
+    assert same == ["cpacr_el1"], "registers that both VMs hold alike show nothing"
 
 
 def check_host(seen: list[int], way: str) -> None:
@@ -103,6 +123,3 @@ def check_vm(before: list[int], after: list[int], way: str) -> None:
         if after[number] != value
     }
     assert not wrong, f"registers of the VM changed (before, after): {wrong}"
-    for number, register in enumerate(canary.SYSTEM):
-        held = before[canary.FIRST_SYSTEM + number]
-        assert held not in (0, canary.MARK), f"{register.name} holds nothing that could be lost"
