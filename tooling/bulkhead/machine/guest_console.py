@@ -13,6 +13,8 @@ from bulkhead.machine.shim import ExitReason, VmExit
 
 GREETING_SECONDS = 3.0  # between two attempts to wake a shell
 LAST_WORDS_SECONDS = 1.0  # that a panicking kernel gets to print its reasons
+TYPING_SECONDS = 30.0  # that a guest may leave typed bytes unread
+PIECE = 128  # bytes typed at once
 PANIC = re.compile(rb"^(\[ *\d+\.\d+\] )?Kernel panic - not syncing", re.MULTILINE)
 
 
@@ -46,8 +48,20 @@ class GuestConsole:
         return self._shim.exits.get(self.vm)
 
     def send(self, data: bytes) -> None:
-        """Type."""
-        if data and self.end is None:
+        """Type, as fast as the guest reads. MachineTimeout if it has not read anything for a while."""
+        limit = time.monotonic() + TYPING_SECONDS
+        position = 0
+        while position < len(data) and self.end is None:
+            piece = data[position : position + PIECE]
+            if self._shim.console(self.vm, piece):
+                position += len(piece)
+                limit = time.monotonic() + TYPING_SECONDS
+            else:
+                self._step(limit, "the guest to read what was typed")
+
+    def offer(self, data: bytes) -> None:
+        """Type if there is room at once, else do nothing."""
+        if self.end is None:
             self._shim.console(self.vm, data)
 
     def check(self) -> None:
@@ -82,7 +96,7 @@ class GuestConsole:
         next_greeting = 0.0
         while not run.ready(self.output):
             if time.monotonic() >= next_greeting:
-                self.send(run.greeting())
+                self.offer(run.greeting())
                 next_greeting = time.monotonic() + GREETING_SECONDS
             self._step(limit, "a shell in the guest")
         self.send(run.commands())

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bulkhead.machine.errors import LinkError
 from bulkhead.machine.guest import GuestPlan
 from bulkhead.machine.link import Link
+
+REFUSED_STATE = 3  # code of a refusal that another moment may not bring
 
 
 class ExitReason(StrEnum):
@@ -135,10 +138,15 @@ class Shim:
         self.exits.pop(vm, None)
         return StartedVm(vm, bytes(got["measurement"]))
 
-    def console(self, vm: int, data: bytes) -> None:
-        """Type `data` on the VM's serial port."""
-        for start in range(0, len(data), 1024):
-            self.link.call("console", {"vm": vm, "data": data[start : start + 1024]})
+    def console(self, vm: int, data: bytes) -> bool:
+        """Type `data` on the VM's serial port; false if its queue has no room for all of it (nothing is typed)."""
+        try:
+            self.link.call("console", {"vm": vm, "data": data})
+        except LinkError as error:
+            if error.code != REFUSED_STATE:
+                raise
+            return False
+        return True
 
     def stop(self, vm: int) -> None:
         """Kill a VM."""
