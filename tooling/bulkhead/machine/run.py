@@ -17,7 +17,7 @@ from bulkhead.image import build
 from bulkhead.machine.errors import EnginePanic
 from bulkhead.machine.guest import GuestPlan, plan_guest
 from bulkhead.machine.guest_console import GuestConsole, GuestDied
-from bulkhead.machine.hypervisor import INITRD, KERNEL, Hypervisor, MachineSpec, hypervisor
+from bulkhead.machine.hypervisor import INITRD, KERNEL, Hypervisor, MachineSpec, count_boot, hypervisor
 from bulkhead.machine.kernel import Kernel, read_file, read_kernel
 from bulkhead.machine.options import RunOptions
 from bulkhead.machine.qemu import interrupt_on_termination
@@ -45,6 +45,7 @@ class RunResult:
     destroyed: Destroyed | None = None
     scrub_verified: bool = False
     stats: Stats | None = None
+    instructions: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -121,6 +122,8 @@ def _run(options: RunOptions, reporter: Reporter, result: RunResult) -> None:
         cpu_model=options.cpu_model, program=str(program), time_limit=options.time_limit,
         keep_store=STORE if options.verbose else None,
     )  # fmt: skip
+    with reporter.stage("count", result):
+        result.instructions = count_boot(replace(spec, keep_store=None))
     with _running(spec, guest, reporter, result) as host:
         _guest_life(host, guest, options, reporter, result)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from bulkhead.machine.run import RunResult
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 
 STAGES = {
     "tools": "looking for QEMU", "guest": "reading the guest", "build": "building the image",
-    "boot": "booting engine and hypervisor", "start": "creating the VM",
+    "count": "counting the instructions of a boot", "boot": "booting engine and hypervisor", "start": "creating the VM",
     "script": "running the script in the guest",
     "destroy": "destroying the VM and checking what is left",
 }  # fmt: skip
-NANOSECONDS = 1_000_000_000  # in the counting mode one instruction is one nanosecond of virtual time
-
 
 class Reporter:
     """Progress and summary on stderr; stdout belongs to the guest's output, or to JSON."""
@@ -93,27 +92,18 @@ def _write(data: bytes) -> None:
         view = view[os.write(sys.stdout.fileno(), view) :]
 
 
-def instructions(ticks: int, cntfrq: int) -> int:
-    """Instructions that a span of counter ticks stands for when instructions are counted."""
-    return ticks * NANOSECONDS // cntfrq if cntfrq else 0
-
-
 def as_json(result: RunResult) -> dict[str, Any]:
     """The result as plain data; output as text, counters by name."""
     plain = asdict(result)
     plain["output"] = result.output.decode(errors="replace")
-    if result.stats is not None:
-        plain["instructions"] = {
-            name: instructions(ticks, result.stats.cntfrq) for name, ticks in result.stats.stages.items()
-        }
     return plain
 
 
 def summary(result: RunResult, stats: Stats) -> Table:
     """The table at the end of a run."""
     table = Table("what", "how much", title=f"VM: {result.outcome}", title_justify="left")
-    for name, ticks in stats.stages.items():
-        table.add_row(f"boot: {name}", f"{instructions(ticks, stats.cntfrq):,} instructions")
+    for name, count in result.instructions.items():
+        table.add_row(f"boot: {name}", f"{count:,} instructions")
     for name, seconds in result.seconds.items():
         table.add_row(f"time: {STAGES.get(name, name)}", f"{seconds:.1f} s")
     table.add_section()
@@ -127,7 +117,7 @@ def summary(result: RunResult, stats: Stats) -> Table:
     table.add_section()
     table.add_row("pages given to the VM", f"{stats.pages_mapped:,}")
     table.add_row("pages taken back", f"{stats.pages_reclaimed:,}")
-    table.add_row("launch measurement", result.measurement)
+    table.add_row("launch measurement", Text(result.measurement, overflow="fold"))
     verified = f"{result.frames_of_vm:,} frames, all zero" if result.scrub_verified else "not verified"
     table.add_row("left of the VM in RAM", verified)
     return table
