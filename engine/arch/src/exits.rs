@@ -32,17 +32,17 @@ const ABANDON: u64 = 2;
 /// Exception class of a trapped FP or SIMD instruction.
 const EC_FP: u64 = 0x07;
 
-/// Registers x0 to x17 of the host, for the duration of a call.
+/// Registers x0 to x17 of the host: the first 18 of its saved registers. While the engine handles an exception of this
+/// CPU only the handler accesses them, so it may make one reference of the pointer.
 #[inline(always)]
-fn registers(host: &HostContext) -> &mut dispatch::Registers {
-    // SAFETY: while the engine handles the host's call, only it accesses the host's saved registers; the first 18 of
-    // 31 words. Each handler takes this reference once.
-    unsafe { &mut *host.x.get().cast() }
+fn registers(host: &HostContext) -> *mut dispatch::Registers {
+    host.x.get().cast()
 }
 
 /// A call of the host other than `vcpu_run`.
 pub(crate) extern "C" fn host_call(host: &HostContext) {
-    let registers = registers(host);
+    // SAFETY: the only reference, for the duration of the call.
+    let registers = unsafe { &mut *registers(host) };
     count_call(host, registers[0]);
     dispatch::host_call(Machine, registers);
 }
@@ -62,7 +62,8 @@ pub(crate) extern "C" fn host_exception(host: &HostContext) {
 
 /// `vcpu_run`: the context to enter, or null with the answer in the host's registers.
 pub(crate) extern "C" fn vcpu_run(host: &HostContext) -> *mut VcpuContext {
-    let registers = registers(host);
+    // SAFETY: the only reference, for the duration of the call.
+    let registers = unsafe { &mut *registers(host) };
     host.calls[(bulkhead_abi::id::VCPU_RUN & 0xff) as usize % COUNTED_CALLS].count();
     let [_, vcpu, reply, lr0, lr1, lr2, control, ..] = *registers;
     let run = Run { vcpu, reply, lists: [lr0, lr1, lr2], control };
@@ -88,10 +89,7 @@ fn enter(host: &HostContext, run: &Run, claimed: Claimed) -> *mut VcpuContext {
     exit::complete(vcpu, run.reply);
     exit::deliver_timer(Machine, vcpu);
     gic::set_list_registers(run.lists);
-    gic::enable_virtual(
-        run.control & CONTROL_UNDERFLOW != 0,
-        run.control & CONTROL_NO_PENDING != 0,
-    );
+    gic::enable_virtual(run.control & CONTROL_UNDERFLOW != 0, run.control & CONTROL_NO_PENDING != 0);
     pointer
 }
 
@@ -149,7 +147,8 @@ fn report(vcpu: &VcpuContext, host: &HostContext, exit: Exit) {
     if let Some(counter) = host.exits.get(exit.class as usize) {
         counter.count();
     }
-    let registers = registers(host);
+    // SAFETY: the only reference: the host waits for the exit.
+    let registers = unsafe { &mut *registers(host) };
     registers[0] = status::SUCCESS;
     registers[1] = exit.class;
     registers[2..5].copy_from_slice(&exit.data);

@@ -158,9 +158,10 @@ fn return_interrupt(intid: u64) {
 /// Turns the virtual CPU interface on for a VM, with the maintenance conditions that the host asks for.
 #[inline(always)]
 pub fn enable_virtual(underflow: bool, no_pending: bool) {
-    let conditions = u64::from(underflow) * ICH_UNDERFLOW | u64::from(no_pending) * ICH_NO_PENDING;
+    let underflow = if underflow { ICH_UNDERFLOW } else { 0 };
+    let no_pending = if no_pending { ICH_NO_PENDING } else { 0 };
     // SAFETY: affects the virtual CPU interface and PPI 25 only.
-    unsafe { msr!("ICH_HCR_EL2", ICH_ENABLE | conditions) };
+    unsafe { msr!("ICH_HCR_EL2", ICH_ENABLE | underflow | no_pending) };
 }
 
 /// Turns the virtual CPU interface off: no maintenance interrupt reaches the host.

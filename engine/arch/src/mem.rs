@@ -113,9 +113,8 @@ pub unsafe extern "C" fn bulkhead_clear_vm(record: *mut u64) {
 }
 
 /// SHA-256 initial state (FIPS 180-4 section 5.3.3).
-const SHA256_INITIAL: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const SHA256_INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// One step of the compression function on 8 little-endian words (64 bytes).
 #[inline(always)]

@@ -10,7 +10,8 @@ use bulkhead_core::vm::RECORD_WORDS;
 
 /// VM records, 64 words each; written with the ownership lock held, STATE also by exchange.
 #[unsafe(no_mangle)]
-pub static VMS: [[AtomicU64; RECORD_WORDS]; VM_SLOTS] = [const { [const { AtomicU64::new(0) }; RECORD_WORDS] }; VM_SLOTS];
+pub static VMS: [[AtomicU64; RECORD_WORDS]; VM_SLOTS] =
+    [const { [const { AtomicU64::new(0) }; RECORD_WORDS] }; VM_SLOTS];
 
 /// The ownership lock: 0 free, 1 held.
 #[unsafe(no_mangle)]
@@ -49,14 +50,8 @@ impl Config {
 
     /// Stores boot's decisions; called once, by the boot CPU, before any other CPU or call.
     pub fn decide(&self, decided: &Decided) {
-        let words = [
-            decided.ram_base,
-            decided.frames,
-            decided.cpus,
-            decided.host_root,
-            decided.host_vtcr,
-            decided.vm_vtcr,
-        ];
+        let words =
+            [decided.ram_base, decided.frames, decided.cpus, decided.host_root, decided.host_vtcr, decided.vm_vtcr];
         for (slot, value) in self.0.iter().zip(words) {
             slot.store(value, Ordering::Relaxed);
         }
