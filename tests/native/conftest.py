@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bulkhead.conformance import Machine
 from native.scene import Scene
 

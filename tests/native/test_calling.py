@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bulkhead.conformance import Machine
 from bulkhead.conformance.machine import ABI, MASK, filler
 from bulkhead.conformance.snapshot import Snapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bulkhead.conformance import HostFault, Machine
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.snapshot import Changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bulkhead.conformance.backend import PAGE
 from native.scene import ADDRESSES, MIB, OWNED, RAM, Scene
 

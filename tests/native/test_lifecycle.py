@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bulkhead.conformance import HostFault, Machine, Vm
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.builder import dismantle, owned_frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import PAGE
 from native.scene import MIB, RAM, Scene

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import pytest
+
 from bulkhead.conformance.backend import PAGE
 from bulkhead.inspect.records import Kind
 from native.scene import DEAD, FREE_SLOT, IPA, LIVE, MIB, NEW, RAM, UNCOVERED, Arguments, Scene

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.machine import ABI
 from bulkhead.inspect.records import VmState
