@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from unicorn import arm64_const as registers
+
 from bulkhead.prove import isa, smt
 from bulkhead.prove.isa import atomics
 from bulkhead.prove.isa.diagram import Encoding
 from bulkhead.prove.smt import Bits
-from unicorn import arm64_const as registers
 
 unicorn: Any = importlib.import_module("unicorn")  # only partly annotated
 

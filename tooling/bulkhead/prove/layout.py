@@ -27,6 +27,10 @@ from .symbolic import decided, fact, pack
 LAYOUT_SOURCE = Path(__file__).resolve().parents[3] / "engine/arch/src/layout.rs"
 
 
+REGION_OF = {"frame": "FRAMES", "block": "BLOCKS", "ram": "RAM", "host_entry": "HOST_L2", "vm": "VMS"}
+"""Map of the state → region that holds it; keys and word indices are the same."""
+
+
 @cache
 def window(name: str) -> int:
     """Virtual address of a window of the EL2 address space."""

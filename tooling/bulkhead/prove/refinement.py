@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from bulkhead.spec import CALLS, Outcome, State
 from bulkhead.spec.invariants import BY_MAP
 from bulkhead.spec.invariants import config as config_invariant
-from bulkhead.spec.transaction import Need
+from bulkhead.spec.transaction import STATUS, SUCCESS, Need
 from bulkhead.spec.words import term
 
 from . import isa, layout, lowering, smt
@@ -56,6 +56,7 @@ class Refinement:
         self.image, self.binding = image, binding
         self.solver = Solver()
         self._instantiating = False
+        self._indices: dict[str, list[Bits]] = {}
         self.state = unknown_state(self._touch)
         self.registers = layout.translation()
         self.arguments = {
@@ -67,7 +68,7 @@ class Refinement:
 
     def prove(self) -> Result:
         """Explore every path and compare it; ProofFailed with a counterexample if one differs."""
-        environment = Environment(self.image, self.solver, self._regions())
+        environment = Environment(self.image, self.solver, self._regions(), known_indices=self._indices)
         explorer = Explorer(environment, contracts(self.state))
         arguments = {number: self.arguments[name] for number, name in self.binding.registers.items()}
         if self.binding.pointer is not None:
@@ -87,6 +88,9 @@ class Refinement:
         """Assume the invariants about a key of the state before, once it matters."""
         if self._instantiating:
             return
+        known = self._indices.setdefault(layout.REGION_OF[name], [])
+        if not any(key.get_id() == other.get_id() for other in known):
+            known.append(key)
         self._instantiating = True
         try:
             for _, invariant in BY_MAP[name]:
@@ -94,21 +98,44 @@ class Refinement:
         finally:
             self._instantiating = False
 
-    def _compare(self, machine: MachineState) -> None:
-        outcome = self.outcome
-        success = fact(outcome.success)
-        succeeds = not self.solver.satisfiable(smt.negate(success))
-        if not succeeds:
-            self.solver.prove(smt.negate(success), "a path both succeeds and is refused", machine.pc)
-        self.solver.prove(machine.x[0] == term(outcome.status), "x0 is not the specified status", machine.pc)
-        self.solver.prove(machine.x[1] == term(outcome.detail), "x1 is not the specified detail", machine.pc)
-        after = outcome.committed if succeeds else outcome.before
-        self._compare_state(machine, after)
-        self._compare_trace(machine, self._expected_trace() if succeeds else [])
-        if succeeds:
-            self.result.successes += 1
-        else:
-            self._count_refusals(outcome.needs)
+    def _compare(self, machine: MachineState, number: int = 0) -> None:
+        """Find the specification's own path, from condition `number` on, and compare the machine with it."""
+        solver, needs = self.solver, self.outcome.needs
+        while number < len(needs):
+            condition = fact(needs[number].condition)
+            fails, holds = smt.negate(condition), condition
+            if solver.satisfiable(fails):
+                with solver.scope():
+                    solver.assume(fails)
+                    self._compare_refusal(machine, number, needs[number])
+                if not solver.satisfiable(holds):
+                    return
+                with solver.scope():
+                    solver.assume(holds)
+                    self._compare(machine, number + 1)
+                return
+            solver.assume(holds)
+            number += 1
+        self._compare_success(machine)
+
+    def _compare_answer(self, machine: MachineState, status: int, detail: Bits) -> None:
+        self.solver.prove(machine.x[0] == status, "x0 is not the specified status", machine.pc)
+        self.solver.prove(machine.x[1] == detail, "x1 is not the specified detail", machine.pc)
+
+    def _compare_refusal(self, machine: MachineState, number: int, need: Need) -> None:
+        """The answer names the first condition that does not hold, and nothing has changed."""
+        self._compare_answer(machine, STATUS[need.status], term(need.detail))
+        self._compare_state(machine, self.outcome.before)
+        self._compare_trace(machine, [])
+        label = f"{number}:{need.label}"
+        self.result.refusals[label] = self.result.refusals.get(label, 0) + 1
+
+    def _compare_success(self, machine: MachineState) -> None:
+        """The state and the trace are the specified ones."""
+        self._compare_answer(machine, SUCCESS, smt.word(0))
+        self._compare_state(machine, self.outcome.committed)
+        self._compare_trace(machine, self._expected_trace())
+        self.result.successes += 1
 
     def _compare_state(self, machine: MachineState, after: State) -> None:
         """Every word of every region, at one arbitrary index each."""
@@ -179,16 +206,6 @@ class Refinement:
 
     def _is_unordered(self, item: TraceItem) -> bool:
         return isinstance(item, isa.ReadSystem) or (isinstance(item, Store) and item.region in UNORDERED)
-
-    def _count_refusals(self, needs: tuple[Need, ...]) -> None:
-        """Which conditions can be the first to fail on this path."""
-        earlier: list[Bool] = []
-        for number, need in enumerate(needs):
-            condition = fact(need.condition)
-            if self.solver.satisfiable(*earlier, smt.negate(condition)):
-                label = f"{number}:{need.label}"
-                self.result.refusals[label] = self.result.refusals.get(label, 0) + 1
-            earlier.append(condition)
 
     def _check_not_vacuous(self) -> None:
         """Success and every refusal happen on some path: the theorem is not about nothing."""

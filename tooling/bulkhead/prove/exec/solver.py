@@ -18,7 +18,7 @@ from typing import Any
 import z3  # type: ignore[import-untyped]  # z3 ships no type information
 
 from .. import smt
-from ..smt import Bool, Model
+from ..smt import Bits, Bool, Model
 from .errors import ProofFailed, SolverGaveUp
 
 bitwuzla: Any = importlib.import_module("bitwuzla")  # no type information either
@@ -45,6 +45,7 @@ class Solver:
         self._z3.set("timeout", QUICK_MILLISECONDS)
         self._known: list[set[int]] = [set()]
         self._keep: list[Bool] = []  # z3 reuses the ids of terms that were dropped
+        self._example: Model | None = None
         self.statistics = Statistics()
 
     def assume(self, fact: Bool) -> None:
@@ -71,6 +72,8 @@ class Solver:
         """Whether the conditions can hold together with the facts."""
         started = time.perf_counter()
         answer = str(self._z3.check(*conditions))
+        if answer == "sat":
+            self._example = self._z3.model()
         if answer == "unknown":
             self.statistics.by_bitwuzla += 1
             answer = self._ask_bitwuzla(conditions)
@@ -81,6 +84,12 @@ class Solver:
         if answer not in ("sat", "unsat"):
             raise SolverGaveUp(f"neither z3 nor bitwuzla answered within their limits ({answer})")
         return answer == "sat"
+
+    def may_equal(self, left: Bits, right: Bits) -> bool:
+        """Whether two terms agree in the example found last: a cheap reason not to ask whether they are equal."""
+        if self._example is None:
+            return True
+        return smt.value_in(self._example, left) == smt.value_in(self._example, right)
 
     def model(self, *conditions: Bool) -> Model | None:
         """Values that satisfy the conditions and the facts, or None if z3 cannot find any."""

@@ -40,6 +40,22 @@ class Environment:
     solver: Solver
     regions: tuple[Region, ...]
     system_registers: SystemRegisters = field(default_factory=dict)
+    known_indices: dict[str, list[Bits]] = field(default_factory=dict)
+
+    def canonical(self, region: str, index: Bits) -> Bits:
+        """The index, as an earlier term that is provably equal if there is one.
+
+        Equal terms for equal words spare the solver most of its work.
+        """
+        known = self.known_indices.setdefault(region, [])
+        for other in known:
+            if index.get_id() == other.get_id():
+                return other
+        for other in known:
+            if self.solver.may_equal(index, other) and self.solver.valid(index == other):
+                return other
+        known.append(index)
+        return index
 
 
 class MachineState:
@@ -140,7 +156,7 @@ class MachineState:
             self.stack[address + offset] = smt.simplify(smt.extract(8 * offset + 7, 8 * offset, value))
 
     def _on_stack(self, address: int, size: int) -> bool:
-        return STACK_TOP - STACK_SIZE <= address and address + size <= STACK_TOP
+        return address >= STACK_TOP - STACK_SIZE and address + size <= STACK_TOP
 
     # regions
 
@@ -164,7 +180,7 @@ class MachineState:
             solver.prove(smt.extract(2, 0, offset) == 0, f"misaligned access to {region.name}", self.pc)
         if low % size:
             raise self.failure(f"misaligned access to {region.name}")
-        index = smt.simplify(smt.shift_right(offset, 3))
+        index = self.environment.canonical(region.name, smt.simplify(smt.shift_right(offset, 3)))
         solver.prove(region.allowed(index), f"access to a word of {region.name} that is not allowed", self.pc)
         return region, index, low
 

@@ -62,7 +62,7 @@ def move_wide(machine: Machine, o: Operands) -> Flow:
 def bitfield(machine: Machine, o: Operands) -> Flow:
     width = o.datasize
     o.require(o.opc != 0b11, "unallocated opc")
-    o.require(o.N == o.sf and o.immr < width and o.imms < width, "N, immr or imms beyond the form")
+    o.require(o.sf == o.N and o.immr < width and o.imms < width, "N, immr or imms beyond the form")
     source = machine.read(o.Rn, width)
     if o.imms >= o.immr:  # extract bits imms..immr to the bottom
         field, low = extract(o.imms, o.immr, source), 0
@@ -82,7 +82,7 @@ def bitfield(machine: Machine, o: Operands) -> Flow:
 
 @GROUP.encoding("EXTR", "sf 00 100111 N 0 Rm:5 imms:6 Rn:5 Rd:5")
 def extract_pair(machine: Machine, o: Operands) -> Flow:
-    o.require(o.N == o.sf and o.imms < o.datasize, "N or imms beyond the form")
+    o.require(o.sf == o.N and o.imms < o.datasize, "N or imms beyond the form")
     pair = concat(machine.read(o.Rn, o.datasize), machine.read(o.Rm, o.datasize))
     machine.write(o.Rd, extract(o.imms + o.datasize - 1, o.imms, pair))
     return None

@@ -6,7 +6,7 @@ from .. import stage2
 from ..events import InvalidateHostPage, InvalidateInstructions, Publish
 from ..state import HOST, VM_SLOTS, Kind, Record, State, VmState, VmWord
 from ..transaction import Transaction
-from ..words import Truth, Word, all_of, any_of, at_most, below, minus, negate, shift_right
+from ..words import Truth, Word, all_of, any_of, below, minus, negate, shift_right
 
 
 def need_slot(t: Transaction, vm: Word, register: int) -> None:
@@ -72,12 +72,15 @@ def need_free_entry(t: Transaction, table: Word, index: Word) -> None:
 
 
 def in_ram(t: Transaction, vm: Word, ipa: Word) -> Truth:
-    """`ipa` lies in a RAM range that the VM was created with."""
+    """`ipa` lies in a RAM range that the VM was created with.
+
+    Modulo 2**64 an address below a range lies far behind it: ranges are no larger than 2**39 bytes.
+    """
     ranges = []
     for number in range(4):
         base = t.before.vm_word(vm, VmWord.RAM + 2 * number)
         size = t.before.vm_word(vm, VmWord.RAM + 2 * number + 1)
-        ranges.append(all_of(at_most(base, ipa), below(minus(ipa, base), size)))
+        ranges.append(below(minus(ipa, base), size))
     return any_of(*ranges)
 
 
