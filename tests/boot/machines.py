@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,25 @@ def boot(config: QemuConfig) -> Iterator[Booted]:
         yield Booted(machine, link, symbols=symbols)
 
 
+def patient(machine: QemuMachine) -> Callable[[Callable[[], bool], float, str], None]:
+    """A bounded wait that goes on when the engine has panicked, which the machine's own does not."""
+
+    def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, f"waited {seconds} s for {what} in vain"
+            machine.loop.step(0.1)
+
+    return wait
+
+
 class Breakpoints(GdbStub):
     """The gdb stub with what the tests of the panic dump need: hardware breakpoints, and changing registers."""
+
+    def interrupt(self) -> None:
+        """Stop the machine, as gdb does on Ctrl-C."""
+        self._channel.send(b"\x03")
+        self._wait(lambda: b"$T" in self._buffer, 20, "the machine to stop")
 
     def stop_at(self, address: int) -> None:
         """Stop every CPU that comes to `address` (gdb manual, appendix E, packet Z1)."""

@@ -1,8 +1,9 @@
 //! An engine bug: dump what is known of the engine on UART0, stop every CPU. Trust label: TRUSTED.
 //!
-//! The dump holds engine registers only. It starts with `BULKHEAD PANIC cpu=N`, has one `key=value` per line and
-//! one `bt=0x...` for each stack frame, and ends with `BULKHEAD PANIC END`. Other CPUs stop because the host's and the
-//! VMs' stage 2 roots are emptied: whatever runs at EL1 faults into EL2 and parks there.
+//! The dump holds engine registers only, and none while a VM is loaded, because they may be the VM's. It starts with
+//! `BULKHEAD PANIC cpu=N`, has one `key=value` per line and one `bt=0x...` for each stack frame, and ends with
+//! `BULKHEAD PANIC END`. Other CPUs stop because the stage 2 roots of the host and the VMs are emptied: whatever runs
+//! at EL1 faults into EL2 and parks there.
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
@@ -32,6 +33,7 @@ fn cpu() -> u64 {
 }
 
 /// Stops the executing CPU.
+#[inline(never)]
 pub fn park() -> ! {
     loop {
         // SAFETY: waits; wakes up only to wait again.
@@ -93,11 +95,26 @@ pub extern "C" fn bulkhead_engine_exception(fault: &EngineFault, kind: u64) -> !
     for (name, value) in named {
         let _ = writeln!(Console, "{name}={value:#018x}");
     }
-    for (number, value) in fault.x.iter().enumerate() {
-        let _ = writeln!(Console, "x{number}={value:#018x}");
+    if host_vectors() {
+        for (number, value) in fault.x.iter().enumerate() {
+            let _ = writeln!(Console, "x{number}={value:#018x}");
+        }
+    } else {
+        let _ = writeln!(Console, "registers withheld: they may hold a VM's values");
     }
     backtrace(fault.x[29]);
     end()
+}
+
+/// Whether no VM is loaded: from its entry on until the host's return, the vectors are the VM's.
+fn host_vectors() -> bool {
+    unsafe extern "C" {
+        static bulkhead_host_vectors: u8;
+    }
+    let current: u64;
+    // SAFETY: reads the register that names the vectors.
+    unsafe { core::arch::asm!("mrs {}, VBAR_EL2", out(reg) current, options(nomem, nostack, preserves_flags)) };
+    current == &raw const bulkhead_host_vectors as u64
 }
 
 /// A failed check of the engine's own code.
