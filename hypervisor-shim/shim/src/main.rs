@@ -56,8 +56,9 @@ fn secondary(_index: usize) -> ! {
 fn cpu_loop(boot: &'static BootInfo, mut chores: impl FnMut()) -> ! {
     let mut scheduler = schedule::Scheduler::new(boot);
     loop {
-        chores();
+        // First the interrupts, then what they are about: one that comes later is pending and ends the wait below.
         schedule::take_interrupts();
+        chores();
         scheduler.give_up_dead();
         if let Some(deadline) = scheduler.run_next() {
             cpu::set_timer(deadline);
