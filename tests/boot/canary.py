@@ -88,6 +88,8 @@ def _store_general(base: str) -> str:
 def _dump_system(base: str, scratch: str, mark: int | None) -> str:
     lines = []
     for n, name in enumerate(["nzcv", *(register.name for register in SYSTEM)]):
+        if mark is not None and name == "fpcr":  # EL1's own trap of FP goes off: EL2's must do it
+            lines += [f"mov {scratch}, #0x300000", f"msr cpacr_el1, {scratch}", "isb"]
         if mark is not None:
             lines.append(f"ldr {scratch}, ={mark:#x}")
         lines += [f"mrs {scratch}, {name}", f"str {scratch}, [{base}, #{8 * (FLAGS + n)}]"]
@@ -213,6 +215,7 @@ def host_program(vcpu: int, reply: int, dump: int) -> str:
     ic      iallu
     dsb     sy
     isb
+    msr     cpacr_el1, xzr
     msr     cntkctl_el1, xzr
     msr     cntv_ctl_el0, xzr
     ldp     x0, x1, [sp, #96]

@@ -69,7 +69,7 @@ pub fn check() -> Result<(), &'static str> {
     if physical_bits() < 44 {
         return Err("fewer than 44 physical address bits: stage 2 cannot start at level 0");
     }
-    Ok(())
+    crate::gic::check()
 }
 
 /// Optional features whose EL2 control registers exist.

@@ -60,6 +60,26 @@ fn write32(address: usize, value: u32) {
     unsafe { with_exposed_provenance_mut::<u32>(address).write_volatile(value) }
 }
 
+/// Refuses a virtual CPU interface with fewer list registers than the engine uses, or with more active priority
+/// registers than it keeps. Turns the system register interface of EL2 on.
+///
+/// # Errors
+/// What is missing.
+pub fn check() -> Result<(), &'static str> {
+    // SAFETY: memory-mapped access to the CPU interface is not used by anybody.
+    unsafe { msr!("ICC_SRE_EL2", SRE_EL2) };
+    isb();
+    let features = mrs!("ICH_VTR_EL2");
+    let (last_list_register, preemption_bits) = (features & 0x1f, (features >> 26 & 7) + 1);
+    if last_list_register < 3 {
+        return Err("fewer than 4 list registers (ICH_VTR_EL2.ListRegs)");
+    }
+    if preemption_bits > 5 {
+        return Err("more than 5 preemption bits (ICH_VTR_EL2.PREbits)");
+    }
+    Ok(())
+}
+
 /// Wakes the redistributor of this CPU (IHI 0069, 11.1). False if it does not wake.
 #[must_use]
 pub fn wake_redistributor(cpu: u64) -> bool {
