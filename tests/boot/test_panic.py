@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from boot import machines
+from boot.assembly import assemble
 from boot.machines import Booted, Breakpoints
+from boot.rig import VM_RAM, start_vm
 from bulkhead import abi
 from bulkhead.image import memory_map
 from bulkhead.image.memory_map import PAGE
@@ -159,3 +161,31 @@ def test_the_other_cpu_parks(caught: Caught) -> None:
         place = symbols.at(caught.stub.register("pc", cpu))
         assert place is not None
         assert place.name == "bulkhead::panic::park"
+
+
+def test_registers_are_withheld_while_a_vm_is_loaded() -> None:
+    secret = 0xC0DE_5EC2_E75E_C2E7
+    # Every register that a call preserves holds the secret; then the VM waits for an interrupt.
+    program = "\n".join([f"ldr x{number}, ={secret:#x}" for number in range(31)] + ["wfi", "b .", ".ltorg"])
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1)) as booted:
+        machine = booted.machine
+        booted.next_frame = booted.boot_info.split_block[0] + PAGE
+        vm = start_vm(booted, 0, {VM_RAM: assemble(program)})
+        handler = booted.symbols.address("bulkhead_arch::exits::vm_exit")
+        with machine.paused():
+            stub = Breakpoints(machine.gdb, machines.patient(machine))
+            stub.stop_at(handler)
+        run = abi.load().call("vcpu_run").id
+        machine.link.send(encode_frame([1000, "call", {"cpu": 0, "regs": [run, vm.contexts[0], *[0] * 16]}]))
+        machine.wait_until(lambda: machine.qmp.execute("query-status")["status"] == "debug", 20, "the exit")
+        assert stub.register("x25") == secret
+        stub.set_register("pc", 0xDEAD_0000, 0)
+        stub.forget(handler)
+        with pytest.raises(EnginePanic) as error:
+            machine.resume()
+            machine.wait_until(lambda: False, 20, "a panic")
+        dump = parse_panic(error.value.dump)
+        assert dump is not None
+        assert dump.values["elr"] == 0xDEAD_0000
+        assert not {f"x{number}" for number in range(31)} & dump.values.keys()
+        assert f"{secret:x}" not in machine.console.text
