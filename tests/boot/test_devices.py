@@ -1,0 +1,104 @@
+"""Devices: the SMMU is closed before anything else, LPIs are off, and the host reaches what the list allows only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from boot import machines
+from boot.machines import Booted
+from bulkhead.image.memory_map import BLOCK, VIRT, Device, Use, device
+from bulkhead.inspect.engine import stopped_view
+from bulkhead.inspect.records import Kind
+from bulkhead.machine.errors import LinkError
+from bulkhead.machine.qemu import QemuConfig
+
+pytestmark = pytest.mark.qemu
+
+CPUS = 2
+GBPA, GBPA_ABORT = 0x44, 1 << 20
+GICR_CTLR, GICR_PROPBASER, GICR_PENDBASER = 0x0, 0x70, 0x78
+DATA_ABORT = 0x25
+FAULT = 1
+"""Code of a refusal by the payload: the access faulted."""
+
+
+@pytest.fixture(scope="module")
+def booted() -> Iterator[Booted]:
+    """One machine for the file."""
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=CPUS)) as booted:
+        yield booted
+
+
+def register(booted: Booted, address: int) -> int:
+    """A 32-bit device register at a physical address, read by QEMU's monitor."""
+    return int(booted.machine.monitor(f"xp /1xw {address:#x}").split(":")[1], 16)
+
+
+def reachable(booted: Booted, address: int) -> bool:
+    """Whether a 32-bit load by the host succeeds."""
+    try:
+        booted.read(address, 4)
+    except LinkError as error:
+        assert error.code == FAULT
+        assert error.fields["esr"] >> 26 == DATA_ABORT
+        return False
+    return True
+
+
+def instances(one: Device) -> list[int]:
+    """Base address of each instance on this machine."""
+    return [one.base + cpu * one.stride for cpu in range(CPUS if one.stride else 1)]
+
+
+@pytest.mark.parametrize("one", VIRT, ids=lambda one: one.name)
+def test_the_host_reaches_what_is_listed(booted: Booted, one: Device) -> None:
+    allowed = one.use in (Use.HOST, Use.BOTH)
+    for base in instances(one):
+        assert reachable(booted, base) is allowed
+        assert reachable(booted, base + one.size - 4) is allowed
+
+
+def test_redistributors_of_cpus_that_do_not_exist(booted: Booted) -> None:
+    one = device("GICR_SGI")
+    assert not reachable(booted, one.base + CPUS * one.stride)
+
+
+def test_the_engines_ram_is_out_of_reach(booted: Booted) -> None:
+    with stopped_view(booted.machine, booted.symbols) as view:
+        blocks = range(view.ram.base, view.ram.base + view.ram.size, BLOCK)
+        engine = [block for block in blocks if view.owner(block).kind == Kind.ENGINE]
+    assert engine
+    for block in engine:
+        assert not reachable(booted, block)
+        assert not reachable(booted, block + BLOCK - 4)
+
+
+def test_the_smmu_aborts(booted: Booted) -> None:
+    assert register(booted, device("SMMU").base + GBPA) & GBPA_ABORT
+
+
+def test_no_lpis(booted: Booted) -> None:
+    for base in instances(device("GICR_RD")):
+        assert register(booted, base + GICR_CTLR) & 1 == 0
+        for offset in (GICR_PROPBASER, GICR_PENDBASER):
+            assert register(booted, base + offset) == register(booted, base + offset + 4) == 0
+
+
+def test_the_first_access_to_any_device_closes_the_smmu(tmp_path_factory: pytest.TempPathFactory) -> None:
+    log = tmp_path_factory.mktemp("trace") / "trace.log"
+    extra = ("-trace", "memory_region_ops_*", "-D", str(log))
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, extra=extra)):
+        pass
+    accesses = re.findall(
+        r"memory_region_ops_(read|write) .* addr (0x[0-9a-f]+) value (0x[0-9a-f]+)", log.read_text()
+    )
+    # Before the CPU runs QEMU itself touches nothing that is traced.
+    kind, address, value = next(access for access in accesses if access[0] == "write")
+    first = accesses[0]
+    gbpa = device("SMMU").base + GBPA
+    assert int(first[1], 16) == gbpa
+    assert (kind, int(address, 16)) == ("write", gbpa)
+    assert int(value, 16) & GBPA_ABORT
