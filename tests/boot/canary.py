@@ -23,7 +23,7 @@ class Register:
 
 
 SYSTEM = (
-    Register("sctlr_el1", 0x30D1_19B8, 1 << 16),  # MMU off; nTWE, nTWI and others differ from reset
+    Register("sctlr_el1", 0x30D1_19BA, 1 << 16),  # MMU off; A (alignment check), nTWE and others differ from the host's
     Register("cpacr_el1", 0x0030_0000, 0),
     Register("ttbr0_el1", 0x00C5_C0DE_1111_1000, 0x1000),
     Register("ttbr1_el1", 0x00C6_C0DE_2222_2000, 0x1000),
@@ -209,6 +209,9 @@ def host_program(vcpu: int, reply: int, dump: int) -> str:
     mov     x2, sp
     sub     x0, x0, x2
     str     x0, [x1]                 // how far SP has moved: 0
+    ldr     x3, ={MARK:#x}
+    ldur    x3, [x2, #3]             // not aligned: faults under the VM's SCTLR_EL1
+    str     x3, [x1, #8]
     {chr(10).join(values)}
     {_vectors(HOST_SALT, "x0")}
     tlbi    vmalle1
