@@ -91,6 +91,8 @@ macro_rules! calls {
 calls! {
     /// ABI version, number of VM slots, number of CPUs.
     version = VERSION() -> 3;
+    /// Bit mask of the optional calls that are implemented.
+    features = FEATURES() -> 1;
     /// Gives a block a level 3 host table.
     host_split = HOST_SPLIT(block, table) -> 0;
     /// Makes a VM with a donated root table.
@@ -135,7 +137,7 @@ pub fn patiently<T>(mut call: impl FnMut() -> Result<T, CallError>) -> Result<T,
     let mut answer = call();
     for _ in 0..TRIES {
         match answer {
-            Err(error) if error.status == status::BUSY => core::hint::spin_loop(),
+            Err(error) if error.status == status::BUSY => crate::cpu::relax(),
             _ => break,
         }
         answer = call();
