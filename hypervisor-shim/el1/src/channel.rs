@@ -2,11 +2,11 @@
 //!
 //! Only the boot CPU receives ([`Inbox`]); any CPU sends, under one lock, which is the innermost of all.
 
-use crate::uart;
+use crate::lock::Mutex;
+use crate::{cpu, uart};
 use bulkhead_link::frame::{self, Receiver};
 use bulkhead_link::message::{Answer, Refusal, Request, answer};
 use bulkhead_link::{BODY_MAX, WIRE_MAX};
-use spin::Mutex;
 
 struct Sender {
     body: [u8; BODY_MAX + 4],
@@ -39,7 +39,7 @@ pub(crate) fn last_event(name: &str, fill: impl FnOnce(&mut Answer)) {
         if !SENDER.is_locked() {
             break;
         }
-        core::hint::spin_loop();
+        cpu::relax();
     }
     // SAFETY: the lock is free, or its holder is this CPU, which will never go on, or one that has not moved
     // for long; at worst two frames mix and their CRCs fail.

@@ -63,6 +63,12 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("dsb sy", "wfi", options(nostack)) };
 }
 
+/// Lets another CPU go on while this one waits for it.
+pub fn relax() {
+    // SAFETY: a hint without effect on state.
+    unsafe { asm!("yield", options(nomem, nostack)) };
+}
+
 /// The physical counter.
 #[must_use]
 pub fn now() -> u64 {

@@ -14,6 +14,7 @@ pub mod channel;
 pub mod cpu;
 pub mod gic;
 pub mod hvc;
+pub mod lock;
 pub mod panic;
 pub mod probe;
 pub mod uart;

@@ -55,7 +55,7 @@ pub fn send(bytes: &[u8]) {
     let Some(mut uart) = handle() else { return };
     for byte in bytes {
         while uart.is_tx_fifo_full() {
-            core::hint::spin_loop();
+            crate::cpu::relax();
         }
         uart.write_word(*byte);
     }

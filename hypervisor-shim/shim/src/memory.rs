@@ -2,10 +2,10 @@
 
 use bulkhead_abi::{BLOCK_SIZE, BootInfo, FRAME_SIZE, Range};
 use bulkhead_el1::hvc;
+use bulkhead_el1::lock::Mutex;
 use bulkhead_link::message::Refusal;
 use bulkhead_logic::frames::{Frames, List};
 use bulkhead_logic::store::Store;
-use spin::Mutex;
 
 static FRAMES: Mutex<Option<Frames<'static>>> = Mutex::new(None);
 

@@ -63,7 +63,7 @@ pub fn destroy(index: usize) -> Result<Returned, Refusal> {
         if cpu::now() >= deadline {
             return Err(Refusal::state("a CPU does not let go of the VM"));
         }
-        core::hint::spin_loop();
+        cpu::relax();
     }
     let slot = &SLOTS[index];
     let returned = take_apart(index, &mut slot.vm.lock())?;

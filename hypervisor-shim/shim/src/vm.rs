@@ -5,13 +5,13 @@
 
 use crate::console::Console;
 use bulkhead_abi::{NO_DEADLINE, VCPUS_MAX};
+use bulkhead_el1::lock::Mutex;
 use bulkhead_el1::{channel, hvc};
 use bulkhead_link::message::Refusal;
 use bulkhead_logic::frames::List;
 use bulkhead_logic::pl011::Pl011;
 use bulkhead_logic::vgic::Vgic;
 use core::sync::atomic::{AtomicU8, Ordering};
-use spin::Mutex;
 
 /// VMs at once.
 pub const SLOTS_MAX: usize = 16;
