@@ -134,9 +134,7 @@ class Shim:
         """Create and run a VM as `plan` says, from the store's files named `kernel` and `initrd`."""
         arguments = {"kernel": kernel, "initrd": initrd, **plan.link_arguments()}
         got = self.link.call("start", arguments, timeout=timeout)
-        vm = int(got["vm"])
-        self.exits.pop(vm, None)
-        return StartedVm(vm, bytes(got["measurement"]))
+        return StartedVm(int(got["vm"]), bytes(got["measurement"]))
 
     def console(self, vm: int, data: bytes) -> bool:
         """Type `data` on the VM's serial port; false if its queue has no room for all of it (nothing is typed)."""
@@ -153,8 +151,10 @@ class Shim:
         self.link.call("stop", {"vm": vm})
 
     def destroy(self, vm: int, *, timeout: float = 120.0) -> Destroyed:
-        """Take back everything a stopped VM had."""
+        """Take back everything a stopped VM had. The slot's next VM starts with an empty console."""
         got = self.link.call("destroy", {"vm": vm}, timeout=timeout)
+        self.output.pop(vm, None)
+        self.exits.pop(vm, None)
         return Destroyed(int(got["frames"]), bool(got["scrubbed"]))
 
     def stats(self) -> Stats:

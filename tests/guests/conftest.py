@@ -1,0 +1,52 @@
+"""Real guests in real VMs: one machine for each file of tests, the stock kernel and BusyBox in its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bulkhead.image import build
+from bulkhead.machine.guest import MIB
+from bulkhead.machine.guest_console import GuestConsole
+from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
+from bulkhead.machine.options import RunOptions
+from bulkhead.machine.run import read_guest
+from bulkhead.provision import qemu
+
+READY = b"bulkhead-guest: ready"
+BOOT_SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Hypervisor]:
+    """A machine whose hypervisor is ready to start VMs from the stock guest's files."""
+    images = build.build()
+    spec = MachineSpec(
+        image=images.image,
+        engine=images.elf,
+        memory=1024 * MIB,
+        program=str(qemu.ensure()),
+        time_limit=1500.0,
+    )
+    with hypervisor(spec, read_guest(RunOptions()).store()) as running:
+        yield running
+
+
+@pytest.fixture
+def boot(host: Hypervisor) -> Iterator[Callable[..., GuestConsole]]:
+    """`boot(memory=…, cpus=…)` starts the stock guest and waits for its user space; what is left ends with the test."""
+    started: list[GuestConsole] = []
+
+    def start(*, memory: int = 128 * MIB, cpus: int = 1) -> GuestConsole:
+        plan = read_guest(RunOptions(memory=memory, cpus=cpus)).plan
+        console = GuestConsole(host, host.start(plan).vm)
+        started.append(console)
+        console.wait(READY, BOOT_SECONDS)
+        return console
+
+    yield start
+    alive = {state.vm for state in host.shim.vms()} if started else set()
+    for console in started:
+        if console.vm in alive:
+            host.destroy(console.vm, running=console.end is None)
