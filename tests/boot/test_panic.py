@@ -171,7 +171,7 @@ def test_registers_are_withheld_while_a_vm_is_loaded() -> None:
         machine = booted.machine
         booted.next_frame = booted.boot_info.split_block[0] + PAGE
         vm = start_vm(booted, 0, {VM_RAM: assemble(program)})
-        handler = booted.symbols.address("bulkhead_arch::exits::vm_exit")
+        handler = booted.symbols.address("bulkhead_arch::exits::vm_synchronous")
         with machine.paused():
             stub = Breakpoints(machine.gdb, machines.patient(machine))
             stub.stop_at(handler)

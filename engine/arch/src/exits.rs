@@ -13,16 +13,7 @@ use bulkhead_core::vcpu::run::{self, Claimed, Run};
 use crate::percpu::{COUNTED_CALLS, HostContext};
 use crate::{Machine, gic, host, resident};
 
-/// Kinds of VM exceptions that the vectors tell apart.
-pub const SYNCHRONOUS: u64 = 0;
-/// A physical interrupt of group 1.
-pub const IRQ: u64 = 1;
-/// A physical interrupt of group 0.
-pub const FIQ: u64 = 2;
-/// An SError interrupt.
-pub const SERROR: u64 = 3;
-
-/// What the assembly does after `vm_exit`: go on with the VM.
+/// What the assembly does after an exception of the VM: go on with it.
 const RESUME: u64 = 0;
 /// Save the VM's EL1 registers and enter the host.
 const LEAVE: u64 = 1;
@@ -102,43 +93,69 @@ fn replace(host: &HostContext, frame: Frame) {
     }
 }
 
-/// An exception of the VM; what the assembly does next.
-pub(crate) extern "C" fn vm_exit(vcpu: &mut VcpuContext, host: &HostContext, kind: u64) -> u64 {
-    match decide(vcpu, host, kind) {
+/// A synchronous exception of the VM; what the assembly does next.
+pub(crate) extern "C" fn vm_synchronous(vcpu: &mut VcpuContext, host: &HostContext) -> u64 {
+    if is_error_deferred() {
+        return vm_error(vcpu, host);
+    }
+    if mrs!("ESR_EL2") >> 26 & 0x3f == EC_FP {
+        resident::open_fp(host, vcpu);
+        return RESUME;
+    }
+    let decision = exit::synchronous(Machine, vcpu);
+    act(vcpu, host, decision)
+}
+
+/// A physical interrupt of group 1 while the VM ran.
+pub(crate) extern "C" fn vm_interrupt(vcpu: &mut VcpuContext, host: &HostContext) -> u64 {
+    if is_error_deferred() {
+        return vm_error(vcpu, host);
+    }
+    let decision = exit::interrupt(Machine, vcpu);
+    act(vcpu, host, decision)
+}
+
+/// A physical interrupt of group 0: the host's own, too.
+pub(crate) extern "C" fn vm_fast_interrupt(vcpu: &mut VcpuContext, host: &HostContext) -> u64 {
+    if is_error_deferred() {
+        return vm_error(vcpu, host);
+    }
+    act(vcpu, host, Decision::Exit(Exit::of(class::IRQ)))
+}
+
+/// An SError interrupt, or one that the ESB of another exit found pending.
+#[cold]
+pub(crate) extern "C" fn vm_error(vcpu: &mut VcpuContext, host: &HostContext) -> u64 {
+    // SAFETY: what DISR_EL1 has recorded is dealt with here.
+    unsafe { msr!("S3_0_C12_C1_1", 0u64) };
+    let decision = exit::system_error(Machine, vcpu);
+    act(vcpu, host, decision)
+}
+
+/// Whether the ESB at the exit has deferred an SError (`DISR_EL1`).
+#[inline(always)]
+fn is_error_deferred() -> bool {
+    mrs!("S3_0_C12_C1_1") != 0
+}
+
+#[inline(always)]
+fn act(vcpu: &mut VcpuContext, host: &HostContext, decision: Decision) -> u64 {
+    match decision {
         Decision::Resume => RESUME,
         Decision::Exit(exit) => {
             report(vcpu, host, exit);
             LEAVE
         }
-        Decision::Off(exit) => {
-            report(vcpu, host, exit);
-            // SAFETY: the assembly enters the host without saving into the context (ABANDON).
-            unsafe { resident::unload(host, RunState::OFF) };
-            ABANDON
-        }
+        Decision::Off(exit) => turn_off(vcpu, host, exit),
     }
 }
 
-#[inline(always)]
-fn decide(vcpu: &mut VcpuContext, host: &HostContext, kind: u64) -> Decision {
-    // DISR_EL1 holds what the ESB on entry deferred.
-    let deferred = mrs!("S3_0_C12_C1_1");
-    if deferred != 0 {
-        // SAFETY: the deferred error is handled here.
-        unsafe { msr!("S3_0_C12_C1_1", 0u64) };
-        return exit::system_error(Machine, vcpu);
-    }
-    match kind {
-        SYNCHRONOUS if mrs!("ESR_EL2") >> 26 & 0x3f == EC_FP => {
-            resident::open_fp(host, vcpu);
-            Decision::Resume
-        }
-        SYNCHRONOUS => exit::synchronous(Machine, vcpu),
-        IRQ => exit::interrupt(Machine, vcpu),
-        // Group 0 interrupts are the host's own, too.
-        FIQ => Decision::Exit(Exit::of(class::IRQ)),
-        _ => exit::system_error(Machine, vcpu),
-    }
+#[cold]
+fn turn_off(vcpu: &VcpuContext, host: &HostContext, exit: Exit) -> u64 {
+    report(vcpu, host, exit);
+    // SAFETY: the assembly enters the host without saving into the context (ABANDON).
+    unsafe { resident::unload(host, RunState::OFF) };
+    ABANDON
 }
 
 /// Puts the exit into the host's x0 to x9 and turns the virtual CPU interface off.

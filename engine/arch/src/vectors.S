@@ -103,20 +103,19 @@ bulkhead_host_vectors:
 .global bulkhead_vm_vectors
 bulkhead_vm_vectors:
     own_exceptions
-.macro vm_exception kind
+.macro vm_exception handler
     .balign 0x80
     save_caller_saved
-    mov     x2, #\kind
-    b       vm_exit
+    b       \handler
 .endm
-    vm_exception {SYNCHRONOUS}
-    vm_exception {IRQ}
-    vm_exception {FIQ}
-    vm_exception {SERROR}
-    vm_exception {SYNCHRONOUS}       // AArch32 EL0 of the VM
-    vm_exception {IRQ}
-    vm_exception {FIQ}
-    vm_exception {SERROR}
+    vm_exception vm_synchronous
+    vm_exception vm_interrupt
+    vm_exception vm_fast_interrupt
+    vm_exception vm_error
+    vm_exception vm_synchronous      // AArch32 EL0 of the VM
+    vm_exception vm_interrupt
+    vm_exception vm_fast_interrupt
+    vm_exception vm_error
 
 .text
 
@@ -208,19 +207,27 @@ resume_vm:
     load_caller_saved
     return_to_el1
 
-vm_exit:                             // x2 = kind; x0 to x18 and x30 are saved
+.macro vm_exit name, decide          // x0 to x18 and x30 are saved
+\name:
     save_callee_saved
     hint    #16                      // ESB: an SError that the VM caused is pended no further than here
     mrs     x4, elr_el2
     mrs     x5, spsr_el2
     stp     x4, x5, [sp, #{V_PC}]
     mov     x19, sp
-    mrs     x20, tpidr_el2
-    mov     sp, x20
+    mrs     x1, tpidr_el2
     mov     x0, x19
-    mov     x1, x20
-    bl      {vm_exit}
+    mov     sp, x1
+    bl      \decide
     cbnz    x0, leave_vm
+    b       return_to_vm
+.endm
+    vm_exit vm_synchronous, {vm_synchronous}
+    vm_exit vm_interrupt, {vm_interrupt}
+    vm_exit vm_fast_interrupt, {vm_fast_interrupt}
+    vm_exit vm_error, {vm_error}
+
+return_to_vm:
     mov     sp, x19
     ldp     x4, x5, [sp, #{V_PC}]
     msr     elr_el2, x4

@@ -49,10 +49,6 @@ pub unsafe fn enter_host(host: &HostContext) -> ! {
 
 core::arch::global_asm!(
     include_str!("vectors.S"),
-    SYNCHRONOUS = const exits::SYNCHRONOUS,
-    IRQ = const exits::IRQ,
-    FIQ = const exits::FIQ,
-    SERROR = const exits::SERROR,
     VCPU_RUN_HIGH = const id::VCPU_RUN >> 16,
     VCPU_RUN_LOW = const id::VCPU_RUN & 0xffff,
     H_ELR = const offset_of!(HostContext, elr),
@@ -83,7 +79,10 @@ core::arch::global_asm!(
     host_call = sym exits::host_call,
     host_exception = sym exits::host_exception,
     vcpu_run = sym exits::vcpu_run,
-    vm_exit = sym exits::vm_exit,
+    vm_synchronous = sym exits::vm_synchronous,
+    vm_interrupt = sym exits::vm_interrupt,
+    vm_fast_interrupt = sym exits::vm_fast_interrupt,
+    vm_error = sym exits::vm_error,
     engine_exception = sym bulkhead_engine_exception,
 );
 
