@@ -83,8 +83,10 @@ pub fn synchronous<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
             Decision::Exit(Exit::of(exit::WFI))
         }
         EC_SYSTEM => trap::system(p, vcpu, iss),
-        EC_DATA_ABORT => abort(p, vcpu, syndrome, Abort::Data),
-        EC_INSTRUCTION_ABORT => abort(p, vcpu, syndrome, Abort::Instruction),
+        class @ (EC_DATA_ABORT | EC_INSTRUCTION_ABORT) => {
+            let kind = if class == EC_DATA_ABORT { Abort::Data } else { Abort::Instruction };
+            abort(p, vcpu, syndrome, kind)
+        }
         _ => {
             // A trapped feature (FP is handled before, SVE, pointer authentication ...) does not exist for the VM.
             undefined(p, vcpu);
@@ -154,6 +156,7 @@ fn die<P: Processor>(p: P, vcpu: &VcpuContext, reason: u64) -> Decision {
     Decision::Exit(Exit { class: exit::DIED, data: [reason, 0, 0] })
 }
 
+#[inline(never)]
 fn hypercall<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
     match vcpu.x[0] {
         standard::SMCCC_VERSION => vcpu.x[0] = SMCCC_VERSION_1_2,
@@ -187,6 +190,7 @@ fn digest<P: Processor>(p: P, vcpu: &mut VcpuContext, first: Field) {
     vcpu.x[4] = p.vm_word(vm, Field(word + 3));
 }
 
+#[inline(always)]
 fn abort<P: Processor>(p: P, vcpu: &mut VcpuContext, syndrome: Syndrome, kind: Abort) -> Decision {
     let page = (syndrome.hpfar & 0x0fff_ffff_fff0) << 8;
     let is_translation = syndrome.esr & FAULT_KIND == TRANSLATION_FAULT;
@@ -204,6 +208,7 @@ fn abort<P: Processor>(p: P, vcpu: &mut VcpuContext, syndrome: Syndrome, kind: A
     Decision::Resume
 }
 
+#[inline(always)]
 fn mmio(vcpu: &mut VcpuContext, esr: u64, ipa: u64) -> Decision {
     let size = 1 << (esr >> 22 & 3);
     if esr & WNR == 0 {
@@ -223,6 +228,7 @@ fn low_bits(size: u64) -> u64 {
 }
 
 /// Completes what the last exit left open with the host's `reply`, which is cut to the size of the access.
+#[inline(always)]
 pub fn complete(vcpu: &mut VcpuContext, reply: u64) {
     let pending = Pending(vcpu.pending);
     vcpu.pending = Pending::NOTHING.0;

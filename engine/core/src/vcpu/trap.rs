@@ -49,6 +49,7 @@ const OSLSR: Register = Register::new(2, 0, 1, 1, 4);
 const OSLSR_UNLOCKED: u64 = 1 << 3;
 
 /// Decides a trapped access. The program counter still points at the instruction.
+#[inline(never)]
 pub fn system<P: Processor>(p: P, vcpu: &mut VcpuContext, iss: u64) -> Decision {
     let register = Register(iss & Register::new(3, 7, 15, 15, 7).0);
     let is_read = iss & 1 != 0;
