@@ -1,0 +1,140 @@
+"""Draws the next call: mostly one that makes sense in the machine's present state, often one that nearly does.
+
+Trust label: TOOL. All choices come from one `random.Random`, so that a seed (or Hypothesis) determines them.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from bulkhead.conformance.backend import BLOCK, PAGE
+from bulkhead.conformance.machine import MASK, Machine
+from bulkhead.conformance.snapshot import records
+from bulkhead.inspect.records import FrameRecord, Kind, VmState
+from bulkhead.spec import ARGUMENTS
+
+SLOTS = (0, 1, 2, 63)
+"""VM slots in use; few, so that calls meet."""
+RAM = 0x4000_0000
+RANGES = (
+    (RAM, 16 << 20, 0, 0, 0, 0, 0, 0),
+    (0, PAGE, RAM, 4 << 20, (1 << 39) - (2 << 20), 2 << 20, 0, 0),
+    (0, 1 << 39, 0, 0, 0, 0, 0, 0),
+    (RAM, PAGE, RAM + PAGE, PAGE, RAM + (1 << 30), PAGE, (1 << 39) - PAGE, PAGE),
+)
+"""RAM ranges that vm_create accepts, base and size in turn."""
+IPAS = (RAM, RAM + PAGE, RAM + (2 << 20), RAM + (1 << 30), 0, (1 << 39) - PAGE)
+"""Addresses in those ranges; few, so that they meet."""
+ODD = (0, 1, 7, PAGE - 1, PAGE, BLOCK, 1 << 38, 1 << 39, 1 << 48, 1 << 63, MASK, MASK & -PAGE)
+"""Numbers that are seldom right."""
+SPLITS = 2
+"""Blocks that may be split, the one that boot splits among them."""
+
+RUNNABLE = 1
+"""Run state of a vCPU that may be loaded."""
+WEIGHTS = {
+    "vm_create": 3, "table_donate": 6, "map": 9, "vcpu_create": 3, "vcpu_set_entry": 2, "activate": 3, "vm_kill": 2,
+    "reclaim": 8, "table_reclaim": 6, "vm_destroy": 3, "host_split": 1,
+}  # fmt: skip
+
+
+class Proposer:
+    """Calls for a machine."""
+
+    def __init__(self, machine: Machine, random: Random) -> None:
+        self.machine, self.random = machine, random
+
+    def call(self) -> tuple[str, dict[str, int]]:
+        """A call that changes ownership, with all its arguments."""
+        name = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        if name == "host_split" and len(self.machine.blocks(Kind.SPLIT)) >= SPLITS:
+            name = "map"
+        self._by_kind: dict[Kind, list[tuple[int, int]]] = {kind: [] for kind in Kind}
+        for address, word in records(self.machine):
+            self._by_kind[Kind(word & 15)].append((address, word))
+        arguments = getattr(self, f"_{name}")()
+        if self.random.random() < 0.2:
+            arguments[self.random.choice(list(arguments))] = self._odd()
+        return name, {key: arguments.get(key, 0) for key in ARGUMENTS[name]}
+
+    def run(self) -> tuple[str, dict[str, int]]:
+        """A `vcpu_run`, mostly of a vCPU that can run, or a `vcpu_put`."""
+        vcpus = [(address, FrameRecord.decode(word)) for address, word in records(self.machine)
+                 if word & 15 == Kind.VCPU]  # fmt: skip
+        ready = [address for address, record in vcpus
+                 if record.parent == RUNNABLE and self.machine.vm_word(record.vm, 0) == VmState.ACTIVE]  # fmt: skip
+        likely = ready or [address for address, _ in vcpus]
+        if likely and self.random.random() < 0.9:
+            return "vcpu_run", {"vcpu": self.random.choice(likely)}
+        return "vcpu_put", {}
+
+    def _odd(self) -> int:
+        engine = self.machine.blocks(Kind.ENGINE)[-1]
+        whole = self.machine.blocks(Kind.HOST)[0]
+        given = [address for kind, found in self._by_kind.items() if kind != Kind.HOST for address, _ in found]
+        some = self.random.choice(given)  # at least the host's own table is there
+        return self.random.choice((*ODD, engine, whole, some, some, some, some + 1, self.random.getrandbits(64)))
+
+    def _slot(self, *states: VmState) -> int:
+        fitting = [slot for slot in SLOTS if self.machine.vm_word(slot, 0) in states]
+        return self.random.choice(fitting if fitting and self.random.random() < 0.9 else SLOTS)
+
+    def _frame(self, *kinds: Kind) -> int:
+        found = [address for kind in kinds for address, _ in self._by_kind[kind]]
+        if not found:
+            return self._odd()
+        # The first few only, so that frames serve again and again.
+        return self.random.choice(found[:12] if Kind.HOST in kinds else found)
+
+    def _vm_create(self) -> dict[str, int]:
+        names = [name for name in ARGUMENTS["vm_create"] if name.startswith("ram")]
+        ranges = dict(zip(names, self.random.choice(RANGES), strict=True))
+        vcpus = self.random.choice((1, 1, 2, 8))
+        return {
+            "vm": self._slot(VmState.FREE),
+            "root": self._frame(Kind.HOST),
+            "vcpus": vcpus,
+            "flags": 0,
+            **ranges,
+        }
+
+    def _table_donate(self) -> dict[str, int]:
+        vm, ipa = self._slot(VmState.BUILDING, VmState.ACTIVE), self.random.choice(IPAS)
+        return {"vm": vm, "ipa": ipa, "level": self.random.choice((2, 3)), "table": self._frame(Kind.HOST)}
+
+    def _map(self) -> dict[str, int]:
+        vm, ipa = self._slot(VmState.BUILDING, VmState.ACTIVE), self.random.choice(IPAS)
+        mode = self.random.choice((0, 1))
+        return {"vm": vm, "ipa": ipa, "frame": self._frame(Kind.HOST), "size": PAGE, "mode": mode}
+
+    def _vcpu_create(self) -> dict[str, int]:
+        index = self.random.choice((0, 0, 1, 7))
+        return {"vm": self._slot(VmState.BUILDING), "index": index, "frame": self._frame(Kind.HOST)}
+
+    def _vcpu_set_entry(self) -> dict[str, int]:
+        entry = self.random.choice((*IPAS, RAM + 4))
+        return {"vcpu": self._frame(Kind.VCPU), "entry": entry, "context": self.random.getrandbits(64)}
+
+    def _activate(self) -> dict[str, int]:
+        return {"vm": self._slot(VmState.BUILDING)}
+
+    def _vm_kill(self) -> dict[str, int]:
+        return {"vm": self._slot(VmState.BUILDING, VmState.ACTIVE)}
+
+    def _vm_destroy(self) -> dict[str, int]:
+        return {"vm": self._slot(VmState.DYING)}
+
+    def _reclaim(self) -> dict[str, int]:
+        return {"frame": self._frame(Kind.VM_PAGE, Kind.VCPU)}
+
+    def _table_reclaim(self) -> dict[str, int]:
+        tables = [
+            address for address, word in self._by_kind[Kind.VM_TABLE] if FrameRecord.decode(word).level > 1
+        ]
+        return {"table": self.random.choice(tables) if tables else self._frame(Kind.VM_TABLE)}
+
+    def _host_split(self) -> dict[str, int]:
+        return {
+            "block": self.random.choice(self.machine.blocks(Kind.HOST)[-4:]),
+            "table": self._frame(Kind.HOST),
+        }
