@@ -1,0 +1,157 @@
+"""The engine against its specification: random sequences of calls, and an oracle that does notice differences."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bulkhead.conformance import Machine, Vm, invariants, oracle
+from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.oracle import Oracle
+from bulkhead.conformance.propose import Proposer
+from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance.soak import live
+from bulkhead.spec import CALLS
+
+Build = Callable[..., Vm]
+RAM = 0x4000_0000
+
+
+class Calls(RuleBasedStateMachine):
+    """Any calls in any order; Hypothesis shortens a sequence that fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend = HostBackend()
+        self.machine = Machine(self.backend)
+        self.oracle = Oracle(self.machine)
+
+    @rule(choices=st.randoms(use_true_random=False), cpu=st.integers(0, 1))
+    def call(self, choices: random.Random, cpu: int) -> None:
+        """A call that changes ownership."""
+        name, arguments = Proposer(self.machine, choices).call()
+        self.oracle.step(name, cpu=cpu, **arguments)
+
+    @rule(choices=st.randoms(use_true_random=False), cpu=st.integers(0, 1))
+    def run(self, choices: random.Random, cpu: int) -> None:
+        """A vCPU is loaded or unloaded."""
+        name, arguments = Proposer(self.machine, choices).run()
+        self.machine.call(name, cpu=cpu, **arguments)
+        self.oracle.forget()
+
+    @invariant()
+    def records_and_tables_agree(self) -> None:
+        """After every step."""
+        invariants.check(Snapshot.take(self.machine))
+
+    def teardown(self) -> None:
+        """The next example has a machine of its own."""
+        self.backend.close()
+
+
+Calls.TestCase.settings = settings(max_examples=15, stateful_step_count=50)
+TestCalls = Calls.TestCase
+
+
+NEEDED = {name: {"SUCCESS"} for name in CALLS} | {
+    "map": {"SUCCESS", "BAD_STATE", "INVALID_ARGUMENT", "NOT_OWNED", "TABLE_MISSING", "ALREADY_MAPPED"},
+    "reclaim": {"SUCCESS", "BAD_STATE", "INVALID_ARGUMENT", "NOT_OWNED", "NEEDS_SPLIT", "BUSY"},
+    "table_reclaim": {"SUCCESS", "INVALID_ARGUMENT", "NOT_OWNED", "NOT_EMPTY"},
+    "vm_destroy": {"SUCCESS", "BAD_STATE", "INVALID_ARGUMENT", "NOT_EMPTY"},
+}
+"""Answers that a few lives must have seen, so that random calls are known to get somewhere."""
+
+
+@pytest.mark.slow
+def test_random_lives_get_everywhere() -> None:
+    covered: set[tuple[str, str]] = set()
+    for life in range(4):
+        steps, branches = live(random.Random(life), 700, time.monotonic() + 250, str(life))
+        assert steps == 700
+        covered |= branches
+    seen = {(name, branch.split(". ")[-1].split("(")[0]) for name, branch in covered}
+    missing = {(name, answer) for name, answers in NEEDED.items() for answer in answers} - seen
+    assert not missing
+    assert len(covered) >= 60
+
+
+@pytest.fixture
+def scene(machine: Machine, vm: Build) -> Iterator[Oracle]:
+    """A VM with a page, and an oracle for what comes next."""
+    vm().page(RAM)
+    yield Oracle(machine)
+
+
+def test_the_oracle_follows_any_backend(scene: Oracle) -> None:
+    machine = scene.machine
+    frame = machine.take()
+    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, size=PAGE, mode=1).status == "SUCCESS"
+    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, size=PAGE, mode=1).status == "NOT_OWNED"
+    assert scene.step("vm_kill", vm=0).status == "SUCCESS"
+    assert scene.step("reclaim", frame=frame).status == "SUCCESS"
+    assert scene.covered == {
+        ("map", "SUCCESS"), ("map", "11. NOT_OWNED(3)"), ("vm_kill", "SUCCESS"), ("reclaim", "SUCCESS"),
+    }  # fmt: skip
+
+
+def otherwise(name: str, change: Callable[[Any], Any]) -> dict[str, Callable[..., Any]]:
+    """A specification in which the outcome of one call is another."""
+    return CALLS | {name: lambda state, **arguments: change(CALLS[name](state, **arguments))}
+
+
+WRONG = {
+    "another answer": ("answers SUCCESS", lambda outcome: replace(outcome, status=5)),
+    "a word more": ("becomes", lambda outcome: replace(outcome, committed=outcome.before)),
+}
+
+
+@pytest.mark.parametrize(("message", "change"), WRONG.values(), ids=WRONG.keys())
+def test_the_oracle_notices(
+    scene: Oracle, monkeypatch: pytest.MonkeyPatch, message: str, change: Callable[[Any], Any]
+) -> None:
+    monkeypatch.setattr(oracle, "CALLS", otherwise("vm_kill", change))
+    with pytest.raises(AssertionError, match=message):
+        scene.step("vm_kill", vm=0)
+
+
+@pytest.mark.host
+def test_the_oracle_notices_a_missing_event(scene: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_last(outcome: Any) -> Any:
+        return replace(outcome, events=outcome.events[:-1])
+
+    monkeypatch.setattr(oracle, "CALLS", otherwise("map", without_last))
+    with pytest.raises(AssertionError, match=r"specified is None"):
+        scene.step("map", vm=0, ipa=RAM + PAGE, frame=scene.machine.take(), size=PAGE, mode=0)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("what", ["host leaf", "vm leaf", "record", "host block"])
+def test_a_single_wrong_word_violates_the_invariants(machine: Machine, vm: Build, what: str) -> None:
+    one = vm()
+    page, layout = one.page(RAM), machine.layout
+    index = machine.index(page)
+    address = {
+        "host leaf": machine.host_table(page) + index % 512 * 8,
+        "vm leaf": one.tables[3, RAM],
+        "record": layout.frame_records + index * 8,
+        "host block": layout.host_level2,
+    }[what]
+    invariants.check(Snapshot.take(machine))
+    backend = machine.backend
+    assert isinstance(backend, HostBackend)
+    right = backend.physical(address, 8)
+    backend.poke(address, (int.from_bytes(right, "little") ^ 1 << 12).to_bytes(8, "little"))
+    if what == "record":
+        backend.poke(address, (1).to_bytes(8, "little"))
+    with pytest.raises(AssertionError, match="do not agree"):
+        invariants.check(Snapshot.take(machine))
+    backend.poke(address, right)
