@@ -189,3 +189,17 @@ def test_a_vm_with_its_timer_moves_to_another_cpu(rig: Rig) -> None:
         pass
     assert answer[:2] == [EXITS["HOST_CALL"], 0xD0]
     assert log(vm) == [TIMER] * 2
+
+
+@pytest.mark.qemu
+def test_the_running_priority_is_the_vms_own(rig: Rig) -> None:
+    running = "mrs x1, S3_0_C12_C11_3\n ldr x0, =0xC6000042\n hvc #0\n"  # ICC_RPR_EL1
+    enable = "mov x0, #0xf0\n msr S3_0_C4_C6_0, x0\n mov x0, #1\n msr S3_0_C12_C12_7, x0\n isb\n"
+    handling = assemble(f"{enable} mrs x20, S3_0_C12_C12_0\n isb\n 1: {running} b 1b\n .ltorg")
+    idle = assemble(f"{enable} 1: {running} b 1b\n .ltorg")
+    first, second = start_vm(rig, 7, {VM_RAM: handling}), start_vm(rig, 8, {VM_RAM: idle})
+    answer = rig.ok("vcpu_run", first.contexts[0], 0, LIST | 40)
+    for _ in range(2):
+        assert answer[:2] == [EXITS["HOST_CALL"], 0x80]
+        assert second.run()[:2] == [EXITS["HOST_CALL"], 0xFF]
+        answer = rig.ok("vcpu_run", first.contexts[0], 0, answer[4])
