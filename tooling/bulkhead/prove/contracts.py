@@ -8,7 +8,7 @@ that are assumed.
 from __future__ import annotations
 
 from bulkhead.spec import stage2
-from bulkhead.spec.state import State
+from bulkhead.spec.state import HOST, State
 from bulkhead.spec.words import term
 
 from . import smt
@@ -16,7 +16,7 @@ from .exec.explore import Contract
 from .exec.state import MachineState
 from .lowering import Leaf
 from .smt import Bits
-from .symbolic import digest
+from .symbolic import digest, pack
 
 MEASURING = ("bulkhead_measure_words", "bulkhead_measure_frame")
 """Leaves whose functional contract is assumed, and tested against hashlib: SHA-256 on registers and stack."""
@@ -27,6 +27,8 @@ def contracts(state: State) -> dict[str, Contract]:
     return {
         "bulkhead_zero_frame": lambda machine: zero_frame(machine, state),
         "bulkhead_clean_frame": lambda machine: clean_frame(machine, state),
+        "bulkhead_fill_host_table": lambda machine: fill_host_table(machine, state),
+        "bulkhead_fill_frame_records": lambda machine: fill_frame_records(machine, state),
         "bulkhead_measure_words": lambda machine: measure(machine, state, with_frame=False),
         "bulkhead_measure_frame": lambda machine: measure(machine, state, with_frame=True),
     }
@@ -62,6 +64,41 @@ def clean_frame(machine: MachineState, state: State) -> list[Bits]:
     """The frame at x0 is cleaned and invalidated to the point of coherency; no content changes."""
     machine.trace.append(Leaf("clean_frame", (frame_argument(machine, state, machine.x[0]),)))
     return []
+
+
+def fill_host_table(machine: MachineState, state: State) -> list[Bits]:
+    """The frame at x0 gets the 512 descriptors that identity-map the block at x1."""
+    table = frame_argument(machine, state, machine.x[0])
+    offset = smt.simplify(machine.x[1] - term(state.config.ram_base))
+    first = smt.simplify(smt.shift_right(offset, stage2.FRAME_SHIFT))
+    block = smt.simplify(smt.shift_right(first, stage2.TABLE_SHIFT))
+    prove_block(machine, state, block)
+    aligned = smt.extract(stage2.FRAME_SHIFT + stage2.TABLE_SHIFT - 1, 0, offset) == 0
+    machine.environment.solver.prove(aligned, "argument of a leaf is not the address of a block", machine.pc)
+    machine.content["RAM"] = machine.content["RAM"].change(
+        lambda index: smt.shift_right(index, stage2.TABLE_SHIFT) == table,
+        lambda index: term(stage2.page(state.config, first + (index & (stage2.TABLE_ENTRIES - 1)))),
+    )
+    machine.trace.append(Leaf("fill_host_table", (table, block)))
+    return []
+
+
+def fill_frame_records(machine: MachineState, state: State) -> list[Bits]:
+    """The 512 records of the block with index x0 become HOST."""
+    block = machine.x[0]
+    prove_block(machine, state, block)
+    machine.content["FRAMES"] = machine.content["FRAMES"].change(
+        lambda index: smt.shift_right(index, stage2.TABLE_SHIFT) == block, lambda _: pack(HOST)
+    )
+    machine.trace.append(Leaf("fill_frame_records", (block,)))
+    return []
+
+
+def prove_block(machine: MachineState, state: State, block: Bits) -> None:
+    """The block exists."""
+    blocks = smt.shift_right(term(state.config.frames), stage2.TABLE_SHIFT)
+    exists = smt.unsigned_less(block, blocks)
+    machine.environment.solver.prove(exists, "argument of a leaf is not a block", machine.pc)
 
 
 def measure(machine: MachineState, state: State, with_frame: bool) -> list[Bits]:

@@ -44,6 +44,13 @@ class RecordStore:
 
 
 @dataclass(frozen=True)
+class KindStore:
+    """A store to the record of a block; the value is compared with the final state instead."""
+
+    block: Bits
+
+
+@dataclass(frozen=True)
 class Translation:
     """The values of VTTBR_EL2 and VTCR_EL2 for the host, and of VTCR_EL2 for VMs, as boot left them."""
 
@@ -100,6 +107,12 @@ def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]
             return [Leaf("zero_frame", (term(frame),)), Leaf("clean_frame", (term(frame),))]
         case events.CleanFrame(frame):
             return [Leaf("clean_frame", (term(frame),))]
+        case events.FillHostTable(table, block):
+            return [Leaf("fill_host_table", (term(table), term(block)))]
+        case events.FillFrameRecords(block):
+            return [Leaf("fill_frame_records", (term(block),))]
+        case events.SetBlockKind(block):
+            return [KindStore(term(block))]
         case events.Measure(vm, words, frame):
             first = term(vm << 6 | VmWord.MEASUREMENT)
             operands = (first, *(term(word) for word in words))

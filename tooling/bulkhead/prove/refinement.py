@@ -28,7 +28,7 @@ from .exec.image import Image
 from .exec.memory import Region
 from .exec.solver import Solver, Statistics
 from .exec.state import Environment, MachineState, Store, TraceItem
-from .lowering import Leaf, RecordStore
+from .lowering import KindStore, Leaf, RecordStore
 from .smt import Bits, Bool
 from .symbolic import fact, is_packed, unknown_state
 
@@ -221,6 +221,8 @@ def same_item(mine: TraceItem, wanted: TraceItem) -> Bool | None:
     match mine, wanted:
         case Store("FRAMES", index, _), RecordStore(frame):
             return index == frame
+        case Store("BLOCKS", index, _), KindStore(block):
+            return index == block
         case Store(region, index, value), Store(other, other_index, other_value) if region == other:
             return smt.both(index == other_index, value == other_value)
         case Leaf(name, operands), Leaf(other, others) if name == other and len(operands) == len(others):
@@ -243,6 +245,8 @@ def describe(item: TraceItem) -> str:
             return f"store to {region}"
         case RecordStore(_):
             return "store to FRAMES"
+        case KindStore(_):
+            return "store to BLOCKS"
         case Leaf(name, _):
             return f"call of {name}"
         case isa.SystemInstruction(name, _):

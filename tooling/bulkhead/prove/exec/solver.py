@@ -40,13 +40,13 @@ class Statistics:
 class Solver:
     """A stack of facts and yes-or-no questions about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: Statistics | None = None) -> None:
         self._z3 = z3.SolverFor("QF_UFBV")
         self._z3.set("timeout", QUICK_MILLISECONDS)
         self._known: list[set[int]] = [set()]
         self._keep: list[Bool] = []  # z3 reuses the ids of terms that were dropped
         self._example: Model | None = None
-        self.statistics = Statistics()
+        self.statistics = statistics or Statistics()
 
     def assume(self, fact: Bool) -> None:
         """Add a fact to the current scope."""

@@ -40,13 +40,16 @@ class Environment:
     solver: Solver
     regions: tuple[Region, ...]
     system_registers: SystemRegisters = field(default_factory=dict)
-    known_indices: dict[str, list[Bits]] = field(default_factory=dict)
+    known_indices: dict[str, list[Bits]] | None = field(default_factory=dict)
+    """Word indices met so far, by region; None: do not look for equal ones."""
 
     def canonical(self, region: str, index: Bits) -> Bits:
         """The index, as an earlier term that is provably equal if there is one.
 
         Equal terms for equal words spare the solver most of its work.
         """
+        if self.known_indices is None:
+            return index
         known = self.known_indices.setdefault(region, [])
         for other in known:
             if index.get_id() == other.get_id():
