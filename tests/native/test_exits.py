@@ -1,0 +1,170 @@
+"""Exit decisions with syndromes that no real guest gives at will, and calls of VMs. Host build only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+
+from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.host import HostBackend, Next
+from bulkhead.conformance.machine import ABI, MASK, filler
+from bulkhead.conformance.snapshot import unpack
+from native.scene import RAM
+
+pytestmark = pytest.mark.host
+
+Build = Callable[..., Vm]
+PC, X = 32, 0
+"""Words of a vCPU context."""
+DEVICE = 0x0900_0000
+EC_DATA, EC_FETCH, EC_WFX, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x17, 0x18
+ISV, SIGNED, SIXTY_FOUR, WRITE, WALK = 1 << 24, 1 << 21, 1 << 15, 1 << 6, 1 << 7
+TRANSLATION, PERMISSION = 0x07, 0x0F
+"""Fault status: translation and permission fault at level 3."""
+EXITS = {line.name: line.value for line in ABI.exits}
+
+
+class Exceptions:
+    """A vCPU on the fake machine, to which exceptions are handed."""
+
+    def __init__(self, machine: Machine, vm: Vm) -> None:
+        assert isinstance(machine.backend, HostBackend)
+        self.machine, self.vm, self.backend = machine, vm, machine.backend
+        self.vcpu = vm.contexts[0]
+
+    def take(self, ec: int, iss: int, ipa: int = 0) -> Next:
+        """An exception of class `ec` with syndrome `iss` for the address `ipa`."""
+        return self.backend.exception(0, self.vcpu, ec << 26 | 1 << 25 | iss, far=ipa, hpfar=ipa >> 12 << 4)
+
+    def word(self, word: int) -> int:
+        """A word of the context."""
+        return unpack(self.machine.physical(self.vcpu))[word]
+
+    def call(self, function: int, *arguments: int) -> tuple[tuple[int, ...], Next]:
+        """HVC #0 by the vCPU, unused registers filled."""
+        values = [function, *arguments]
+        values += [filler(register) for register in range(len(values), 18)]
+        return self.backend.vm_call(0, self.vm.slot, values)
+
+    def injected(self) -> tuple[int, ...]:
+        """ELR, SPSR, ESR, FAR of the exception that the vCPU was made to take last."""
+        events = [event for event in self.backend.events() if event.name == "SetException"]
+        return events[-1].operands[:4]
+
+
+@pytest.fixture
+def guest(machine: Machine, vm: Build) -> Exceptions:
+    """A loaded vCPU of an ACTIVE VM with one page and two vCPUs."""
+    one = vm(vcpus=2)
+    one.page()
+    one.activate()
+    machine.ok("vcpu_run", vcpu=one.contexts[0])
+    return Exceptions(machine, one)
+
+
+def test_wait(guest: Exceptions) -> None:
+    assert guest.take(EC_WFX, 0) == Next("exit", EXITS["WFI"], (0, 0, 0))
+    assert guest.word(PC) == RAM + 4
+
+
+@pytest.mark.parametrize("ec", [EC_DATA, EC_FETCH], ids=["data", "fetch"])
+@pytest.mark.parametrize(
+    "iss", [TRANSLATION, TRANSLATION | ISV, TRANSLATION | WRITE | WALK, 0x04, 0x05, 0x06]
+)
+def test_translation_fault_in_ram(guest: Exceptions, ec: int, iss: int) -> None:
+    ipa = RAM + 7 * PAGE
+    assert guest.take(ec, iss, ipa + 0x123) == Next("exit", EXITS["MEM_FAULT"], (ipa, 0, 0))
+    assert guest.word(PC) == RAM
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+@pytest.mark.parametrize("register", [0, 17, 30, 31])
+def test_store(guest: Exceptions, size: int, register: int) -> None:
+    iss = ISV | WRITE | TRANSLATION | size << 22 | register << 16
+    value = guest.word(X + register) if register < 31 else 0
+    kind = guest.take(EC_DATA, iss, DEVICE + 8)
+    assert kind == Next("exit", EXITS["MMIO_WRITE"], (DEVICE + 8, 1 << size, value & (1 << (8 << size)) - 1))
+    assert guest.word(PC) == RAM + 4
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["w", "x"])
+@pytest.mark.parametrize("signed", [False, True], ids=["zero", "sign"])
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+def test_load(guest: Exceptions, size: int, signed: bool, wide: bool) -> None:
+    iss = ISV | TRANSLATION | size << 22 | 9 << 16 | signed * SIGNED | wide * SIXTY_FOUR
+    assert guest.take(EC_DATA, iss, DEVICE) == Next("exit", EXITS["MMIO_READ"], (DEVICE, 1 << size, 0))
+    reply = 0xF1E2_D3C4_B5A6_9788
+    guest.machine.ok("vcpu_run", vcpu=guest.vcpu, reply=reply)
+    bits = 8 << size
+    value = reply & (1 << bits) - 1
+    if signed:
+        value = (value - (1 << bits)) & (MASK if wide else 0xFFFF_FFFF)
+    assert guest.word(X + 9) == value
+
+
+ABORTS = {
+    "no description": (EC_DATA, TRANSLATION, DEVICE, 0x25),
+    "table walk": (EC_DATA, ISV | WALK | TRANSLATION, DEVICE, 0x25),
+    "permission": (EC_DATA, ISV | PERMISSION, RAM, 0x25),
+    "permission outside RAM": (EC_DATA, ISV | PERMISSION, DEVICE, 0x25),
+    "fetch outside RAM": (EC_FETCH, TRANSLATION, DEVICE, 0x21),
+    "external": (EC_DATA, ISV | 0x10, RAM, 0x25),
+}
+
+
+@pytest.mark.parametrize(("ec", "iss", "ipa", "seen"), ABORTS.values(), ids=ABORTS.keys())
+def test_what_the_guest_must_handle_itself(guest: Exceptions, ec: int, iss: int, ipa: int, seen: int) -> None:
+    assert guest.take(ec, iss, ipa) == Next("resume", 0, (0, 0, 0))
+    elr, _, esr, far = guest.injected()
+    assert (elr, esr >> 26, esr & 0x3F, far) == (RAM, seen, 0x10, ipa)
+
+
+@pytest.mark.parametrize("ec", [0x00, 0x07, 0x09, 0x0D, 0x19, 0x1C, 0x30, 0x32, 0x3C, 0x3F])
+def test_other_classes_are_undefined_for_the_guest(guest: Exceptions, ec: int) -> None:
+    assert guest.take(ec, 0).kind == "resume"
+    elr, _, esr, _ = guest.injected()
+    assert (elr, esr) == (RAM, 1 << 25)
+
+
+def test_smc(guest: Exceptions) -> None:
+    assert guest.take(EC_SMC, 0).kind == "resume"
+    assert (guest.word(X), guest.word(PC)) == (MASK, RAM + 4)
+
+
+def test_every_function_of_no_vm(guest: Exceptions) -> None:
+    for function in [
+        *(call.id for call in ABI.calls if call.caller == "host" or call.reserved),
+        0,
+        MASK,
+        0xC600_00FF,
+    ]:
+        regs, kind = guest.call(function)
+        assert kind.kind == "resume"
+        assert regs == (MASK, *(filler(register) for register in range(1, 18))), hex(function)
+
+
+def test_measurement_and_extend(guest: Exceptions) -> None:
+    regs, _ = guest.call(ABI.call("measurement").id)
+    assert regs[:5] == (0, *guest.vm.measurement.words)
+    regs, _ = guest.call(ABI.call("extend").id, 1, 2, 3, 4)
+    digest = hashlib.sha256(bytes(32) + b"".join(n.to_bytes(8, "little") for n in (1, 2, 3, 4))).digest()
+    assert regs[:5] == (0, *unpack(digest))
+    assert regs[5:] == tuple(filler(register) for register in range(5, 18))
+
+
+def test_host_call(guest: Exceptions) -> None:
+    _, kind = guest.call(ABI.call("host_call").id, 4, 5, 6)
+    assert kind == Next("exit", EXITS["HOST_CALL"], (4, 5, 6))
+    guest.machine.ok("vcpu_run", vcpu=guest.vcpu, reply=99)
+    assert (guest.word(X), guest.word(X + 1)) == (0, 99)
+
+
+def test_cpu_off_releases_the_vcpu(guest: Exceptions) -> None:
+    function = next(standard.id for standard in ABI.standards if standard.name == "PSCI_CPU_OFF")
+    _, kind = guest.call(function)
+    assert kind == Next("off", EXITS["PSCI"], (function, 0, 0))
+    assert guest.machine.frame_record(guest.vcpu).parent == 0
+    guest.machine.refuses("vcpu_run", "BAD_STATE", vcpu=guest.vcpu)
