@@ -71,9 +71,13 @@ class Proposer:
     def _odd(self) -> int:
         engine = self.machine.blocks(Kind.ENGINE)[-1]
         whole = self.machine.blocks(Kind.HOST)[0]
-        given = [address for kind, found in self._by_kind.items() if kind != Kind.HOST for address, _ in found]
+        given = [
+            address for kind, found in self._by_kind.items() if kind != Kind.HOST for address, _ in found
+        ]
         some = self.random.choice(given)  # at least the host's own table is there
-        return self.random.choice((*ODD, engine, whole, some, some, some, some + 1, self.random.getrandbits(64)))
+        return self.random.choice(
+            (*ODD, engine, whole, some, some, some, some + 1, self.random.getrandbits(64))
+        )
 
     def _slot(self, *states: VmState) -> int:
         fitting = [slot for slot in SLOTS if self.machine.vm_word(slot, 0) in states]
