@@ -12,7 +12,7 @@ PANIC_END = "BULKHEAD PANIC END"
 PANIC_PATIENCE = 5.0  # seconds that a dump may take from its first line to its last
 
 # Lines that mean the machine is lost, whoever printed them; `BULKHEAD PANIC` is handled with its dump.
-BAD_PATTERNS = ("panicked at", "Synchronous Exception", "qemu: fatal")
+BAD_PATTERNS = ("BULKHEAD STOP", "panicked at", "Synchronous Exception", "qemu: fatal")
 
 
 class Console:
