@@ -1,0 +1,68 @@
+"""VMs come and go without a trace: fifty times in one boot the machine returns to exactly the state it had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from bulkhead.inspect import checks
+from bulkhead.machine.guest import MIB
+from bulkhead.machine.guest_console import GuestConsole
+from bulkhead.machine.hypervisor import Hypervisor
+from bulkhead.machine.shim import ExitReason
+
+pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
+
+Boot = Callable[..., GuestConsole]
+
+CYCLES = 50
+
+
+def state(host: Hypervisor) -> tuple[str, int]:
+    """Records, VM slots and the host's stage 2 as one hash, and the number of free frames."""
+    with host.view() as view:
+        assert view.live_vms() == {}
+        assert checks.isolation_faults(view) == []
+        digest = view.digest()
+    return digest, host.shim.stats().free_frames
+
+
+@pytest.mark.timeout(900)
+def test_fifty_guests_leave_records_tables_and_free_frames_as_they_were(host: Hypervisor, boot: Boot) -> None:
+    # A larger guest first: it makes the hypervisor split every block that the others will use.
+    host.destroy(boot(memory=192 * MIB).vm, running=True)
+    first = state(host)
+    for cycle in range(CYCLES):
+        console = boot(memory=64 * MIB)
+        frames = host.destroy(console.vm, running=True).frames
+        assert frames > 64, "the guest had memory"
+        assert state(host) == first, f"after guest {cycle + 1}"
+
+
+def test_a_guest_that_switches_itself_off_is_destroyed_like_any_other(host: Hypervisor, boot: Boot) -> None:
+    console = boot()
+    console.send(b"poweroff -f\n")
+    assert console.wait_end(60).reason == ExitReason.OFF
+    with host.view() as view:
+        assert view.vm(console.vm).state.name == "DYING"
+        assert len(view.frames_of(console.vm)) > 64
+    assert host.destroy(console.vm, running=False).scrubbed
+
+
+def test_a_guest_that_resets_says_so(host: Hypervisor, boot: Boot) -> None:
+    console = boot()
+    console.send(b"reboot -f\n")
+    assert console.wait_end(60).reason == ExitReason.RESET
+    host.destroy(console.vm, running=False)
+
+
+def test_equal_guests_have_equal_measurements_and_others_do_not(host: Hypervisor) -> None:
+    from bulkhead.machine.options import RunOptions
+    from bulkhead.machine.run import read_guest
+
+    measured = []
+    for append in ("quiet one", "quiet one", "quiet two"):
+        started = host.start(read_guest(RunOptions(memory=64 * MIB, cpus=1, append=append)).plan)
+        measured.append(started.measurement)
+        host.destroy(started.vm, running=True)
+    assert measured[0] == measured[1] != measured[2]
