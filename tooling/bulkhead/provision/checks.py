@@ -189,8 +189,7 @@ def _pytest(fast: bool, backend: str) -> Step:
         "-m",
         " and ".join(f"not {marker}" for marker in excluded),
     ]
-    if backend:
-        command += ["--backend", backend]
+    command += ["--backend", backend or ("host" if fast else "all")]
     return Step("pytest", command, TEST_SECONDS)
 
 
