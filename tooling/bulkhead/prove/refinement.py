@@ -22,6 +22,7 @@ from bulkhead.spec.words import term
 from . import isa, layout, lowering, smt
 from .binding import ARGUMENT_BLOCK, Binding
 from .contracts import contracts
+from .counterexample import explain
 from .exec.errors import ProofFailed
 from .exec.explore import Explorer, Summary
 from .exec.image import Image
@@ -73,8 +74,13 @@ class Refinement:
         arguments = {number: self.arguments[name] for number, name in self.binding.registers.items()}
         if self.binding.pointer is not None:
             arguments[self.binding.pointer] = smt.word(ARGUMENT_BLOCK)
-        self.result.summary = explorer.run(self.binding.symbol, arguments, self._compare)
-        self._check_not_vacuous()
+        try:
+            self.result.summary = explorer.run(self.binding.symbol, arguments, self._compare)
+            self._check_not_vacuous()
+        except ProofFailed as failure:
+            self._instantiating = True  # reading the state for the message assumes nothing more
+            failure.explanation = explain(failure, self.image, self.state, self.arguments)
+            raise
         return self.result
 
     def _regions(self) -> tuple[Region, ...]:

@@ -19,6 +19,7 @@ class ProofFailed(CheckFailed):
         self.pc = pc
         self.model = model
         self.trail: tuple[int, ...] = ()
+        self.explanation = ""
 
 
 class SolverGaveUp(ProofFailed):

@@ -111,7 +111,10 @@ class Explorer:
         state.trail.append(state.pc)
         self.summary.instructions += 1
         self.summary.covered.add(state.pc)
-        flow = isa.step(state, instruction)
+        try:
+            flow = isa.step(state, instruction)
+        except isa.UnknownInstruction as unknown:
+            raise state.failure(unknown.what) from unknown
         if state.trace and isinstance(state.trace[-1], isa.ExceptionCall):
             raise state.failure(
                 f"{state.trace[-1].kind} instruction reachable", self.environment.solver.model()

@@ -1,0 +1,113 @@
+"""The list of what is proved: subject × claim. A claim that is not in this list is not proved.
+
+- refinement: the machine code of the call does what its specification says, and nothing unsafe;
+- invariants: the call, as specified, leads from states with the invariants to such states;
+- contract: the machine code of a leaf function does what the proofs of its callers take for granted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .binding import bind
+from .exec.image import Image
+from .leaves import LEAVES
+from .leaves import prove as prove_leaf
+from .preservation import Preservation
+from .refinement import Refinement
+
+CALLS = ("vm_create", "map", "reclaim", "host_split", "table_donate", "vcpu_create", "vm_kill")
+"""Calls whose machine code is proved to do what the specification says."""
+INDUCTIVE = (*CALLS, "vcpu_set_entry", "activate")
+"""Calls that are proved to keep the invariants, as specified."""
+
+ASSUMPTIONS = (
+    "the semantics of A64 in bulkhead.prove.isa, z3 and bitwuzla are right",
+    "memory is as laid out by boot: windows do not overlap, records are backed, CONFIG is constant after boot",
+    "calls are entered with the ownership lock held and with the registers of the handlers; dispatcher, exception "
+    "vectors and world switch are not covered",
+    "no other CPU changes a frame record during a call; vcpu_run, which takes no lock, is not covered",
+    "bulkhead_measure_words and bulkhead_measure_frame compute SHA-256 (tested, not proved)",
+    "TLB, cache and barrier instructions do what the Arm ARM says; their order and operands are proved",
+    "boot leaves a state that has the invariants; table_reclaim, vm_destroy, vcpu_set_entry and activate keep them "
+    "(for the last two proved of the specification only)",
+)
+"""What the theorems rest on."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one proof covered, for the certificate: numbers of paths, instructions, questions."""
+
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A claim about a subject, and the function that proves it of an image or raises ProofFailed."""
+
+    subject: str
+    claim: str
+    check: Callable[[Image], dict[str, Any]] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject}: {self.claim}"
+
+    def prove(self, image: Image) -> Evidence:
+        """Raises ProofFailed."""
+        started = time.perf_counter()
+        details = self.check(image)
+        return Evidence(round(time.perf_counter() - started, 2), details)
+
+
+def refinement(call: str) -> Theorem:
+    """The machine code of the call refines its specification."""
+
+    def check(image: Image) -> dict[str, Any]:
+        result = Refinement(image, bind(image, call)).prove()
+        return {
+            "paths": result.summary.paths,
+            "longest_path": result.summary.longest_path,
+            "instructions": len(result.summary.covered),
+            "successes": result.successes,
+            "refusals": result.refusals,
+            "solver": asdict(result.statistics),
+        }
+
+    return Theorem(call, "refinement", check)
+
+
+def invariance(call: str) -> Theorem:
+    """The call keeps the invariants."""
+
+    def check(_: Image) -> dict[str, Any]:
+        kept = Preservation(call).prove()
+        return {"invariants": list(kept.invariants), "solver": asdict(kept.statistics)}
+
+    return Theorem(call, "invariants", check)
+
+
+def contract(leaf: str) -> Theorem:
+    """The leaf function keeps its contract."""
+
+    def check(image: Image) -> dict[str, Any]:
+        kept = prove_leaf(image, leaf)
+        return {
+            "paths": kept.summary.paths,
+            "longest_path": kept.summary.longest_path,
+            "instructions": len(kept.summary.covered),
+        }
+
+    return Theorem(leaf, "contract", check)
+
+
+def theorems() -> Iterator[Theorem]:
+    """All of them, leaves first."""
+    yield from map(contract, LEAVES)
+    yield from map(refinement, CALLS)
+    yield from map(invariance, INDUCTIVE)
