@@ -56,13 +56,10 @@ fn ram(tree: &Fdt<'_>) -> Result<[Range; RAM_RANGES], &'static str> {
     let memory = |node: &FdtNode<'_, '_>| node.property("device_type").and_then(|kind| kind.as_str()) == Some("memory");
     let ranges = root.children().filter(memory).filter_map(|node| node.property("reg"));
     let mut ram = [Range::default(); RAM_RANGES];
-    let mut used = 0;
-    for (base, size) in ranges.flat_map(|reg| reg.iter_prop_encoded(sizes)) {
-        if base.checked_add(size).is_none() || used == RAM_RANGES {
-            return Err("the device tree's RAM ranges are malformed or too many");
-        }
-        ram[used] = Range { base, size };
-        used += 1;
+    for (index, (base, size)) in ranges.flat_map(|reg| reg.iter_prop_encoded(sizes)).enumerate() {
+        let place = ram.get_mut(index).ok_or("there are more than 8 RAM ranges")?;
+        base.checked_add(size).ok_or("the device tree's RAM ranges are malformed")?;
+        *place = Range { base, size };
     }
     if ram[0].size == 0 { Err("RAM is missing: no node with device_type \"memory\"") } else { Ok(ram) }
 }
