@@ -26,7 +26,7 @@ fn walk(machine: &Machine, address: u64) -> Option<u64> {
     let mut table = machine.layout().host_root;
     for level in 0..4 {
         let shift = 39 - 9 * level;
-        let entry = machine.word(table + 8 * (address >> shift & 511)).get();
+        let entry = machine.word(table + 8 * ((address >> shift) & 511)).get();
         let output = entry & 0x0000_ffff_ffff_f000;
         match entry & 3 {
             3 if level < 3 => table = output,
