@@ -150,3 +150,58 @@ def test_left_to_both(rig: Rig) -> None:
     instructions = list(PERMITTED.values())
     assert executed_by_vm(rig, 1, instructions) == [EXECUTED] * len(instructions)
     assert executed_by_host(rig, instructions) == [EXECUTED] * len(instructions)
+
+
+def aarch32_program(address: int, result: int) -> str:
+    """Enters EL0 in AArch32, which loads from `address`; ESR_EL1 of the exception goes to `result`."""
+    return f"""
+    b       1f
+    .balign 2048
+4:  .rept   12
+    .balign 128
+    udf     #0
+    .endr
+    .balign 128
+    mrs     x0, esr_el1              // synchronous, from AArch32
+    ldr     x2, ={result:#x}
+    str     x0, [x2]
+    adr     x0, 2f
+    msr     elr_el1, x0
+    mov     x0, #0x3c5
+    msr     spsr_el1, x0
+    eret
+    .balign 128
+1:  sub     sp, sp, #16
+    mrs     x13, vbar_el1
+    str     x13, [sp]
+    adr     x0, 4b
+    msr     vbar_el1, x0
+    adr     x0, 3f
+    msr     elr_el1, x0
+    mov     x0, #0x1d0               // User mode, A32
+    msr     spsr_el1, x0
+    ldr     x1, ={address:#x}
+    isb
+    eret
+2:  ldr     x13, [sp]
+    add     sp, sp, #16
+    msr     vbar_el1, x13
+    isb
+    ret
+3:  .inst   0xe5910000               // ldr r0, [r1]
+    .inst   0xeafffffe               // b .
+    .ltorg
+    """
+
+
+@pytest.mark.qemu
+def test_an_aarch32_program_of_the_host_cannot_stop_the_engine(rig: Rig) -> None:
+    result, area = rig.take(), rig.take(3)
+    place = area + -area % 2048
+    engine = 0x4020_0000
+    rig.write(place, assemble(aarch32_program(engine, result)))
+    rig.execute(place)
+    (syndrome,) = struct.unpack("<Q", rig.read(result, 8))
+    data_abort_from_el0, external = 0x24, 0x10
+    assert (syndrome >> 26, syndrome & 0x3F) == (data_abort_from_el0, external)
+    rig.ok("version")

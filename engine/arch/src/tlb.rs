@@ -5,8 +5,8 @@
 //! combined stage 1 and 2 entries of the VMID go (they are not found by IPA), that is completed, then a context
 //! synchronisation. Only after that may the frame's content or owner change.
 //!
-//! The maintenance instructions act on the VMID in `VTTBR_EL2`. Calls run with the host's; a VM's is put in place
-//! around the instruction together with its `VTCR_EL2`, so no walk can mix the two.
+//! The maintenance instructions act on the VMID in `VTTBR_EL2`. Calls run with the host's (VMID 0); a VM's is put in
+//! place around the instruction together with its `VTCR_EL2`.
 
 use bulkhead_core::addr::VmId;
 
@@ -23,20 +23,21 @@ pub const fn vm_vttbr(vm: VmId, root: u64) -> u64 {
     (vm.0 + 1) << VMID_SHIFT | root
 }
 
-/// Runs `operation` with the VM's translation registers in place of the host's.
+/// Runs `operation` with the VM's translation registers in place of those of the domain that came to EL2.
 #[inline(always)]
 fn with_vm<R>(vttbr: u64, operation: impl FnOnce() -> R) -> R {
-    // SAFETY: nothing runs at EL1 before the host's values are back; EL2's own translation does not use these.
+    let before = (mrs!("VTCR_EL2"), mrs!("VTTBR_EL2"));
+    // SAFETY: nothing runs at EL1 before the old values are back; EL2's own translation does not use these.
     unsafe {
         msr!("VTCR_EL2", CONFIG.vm_vtcr());
         msr!("VTTBR_EL2", vttbr);
     }
     isb();
     let result = operation();
-    // SAFETY: as above; these are the values the host runs with.
+    // SAFETY: as above; these are the values that the domain runs with.
     unsafe {
-        msr!("VTCR_EL2", CONFIG.host_vtcr());
-        msr!("VTTBR_EL2", CONFIG.host_vttbr());
+        msr!("VTCR_EL2", before.0);
+        msr!("VTTBR_EL2", before.1);
     }
     isb();
     result

@@ -51,6 +51,17 @@
     ldp     x28, x29, [sp, #0xe0]
 .endm
 
+.macro forget_branches               // Spectre-BHB: overwrite the branch history that EL1 has trained; x3 is saved
+    .if     {BHB_LOOPS} > 0
+    mov     x3, #{BHB_LOOPS}
+71: b       72f
+72: subs    x3, x3, #1
+    b.ne    71b
+    dsb     nsh
+    isb
+    .endif
+.endm
+
 .macro return_to_el1                 // no speculation past the exception return
     eret
     dsb     nsh
@@ -83,17 +94,21 @@
 .global bulkhead_host_vectors
 bulkhead_host_vectors:
     own_exceptions
+.macro host_synchronous
     .balign 0x80
     save_caller_saved
+    forget_branches
     mrs     x1, esr_el2
     lsr     x2, x1, #26
     cmp     x2, #0x16                // HVC
     b.ne    host_trap
     b       host_call
+.endm
+    host_synchronous
     engine_fault 9                   // IRQ, FIQ and SError go to EL1 while the host runs (IMO, FMO, AMO clear)
     engine_fault 10
     engine_fault 11
-    engine_fault 12                  // EL1 is AArch64 and the host has no AArch32 EL0
+    host_synchronous                 // AArch32 EL0, if the host goes there
     engine_fault 13
     engine_fault 14
     engine_fault 15
@@ -106,6 +121,7 @@ bulkhead_vm_vectors:
 .macro vm_exception handler
     .balign 0x80
     save_caller_saved
+    forget_branches
     b       \handler
 .endm
     vm_exception vm_synchronous

@@ -17,6 +17,10 @@ unsafe extern "C" {
     fn bulkhead_enter_host(host: *const HostContext) -> !;
 }
 
+/// Iterations of the sequence that overwrites the branch history at each entry from EL1; 0: none. 32 cover Neoverse N1
+/// (24), N2 and V1 ("Spectre-BHB", Arm, March 2022). QEMU has no such history: the feature is for real cores.
+const BHB_LOOPS: u64 = if cfg!(feature = "spectre-bhb") { 32 } else { 0 };
+
 const BOOT_STACK_SIZE: usize = 4096;
 
 /// Emergency stack of the boot CPU before `TPIDR_EL2` is set.
@@ -49,6 +53,7 @@ pub unsafe fn enter_host(host: &HostContext) -> ! {
 
 core::arch::global_asm!(
     include_str!("vectors.S"),
+    BHB_LOOPS = const BHB_LOOPS,
     VCPU_RUN_HIGH = const id::VCPU_RUN >> 16,
     VCPU_RUN_LOW = const id::VCPU_RUN & 0xffff,
     H_ELR = const offset_of!(HostContext, elr),
