@@ -27,7 +27,7 @@ def host() -> Iterator[Hypervisor]:
         engine=images.elf,
         memory=1024 * MIB,
         program=str(qemu.ensure()),
-        time_limit=1500.0,
+        time_limit=2400.0,
     )
     with hypervisor(spec, read_guest(RunOptions()).store()) as running:
         yield running
@@ -35,14 +35,18 @@ def host() -> Iterator[Hypervisor]:
 
 @pytest.fixture
 def boot(host: Hypervisor) -> Iterator[Callable[..., GuestConsole]]:
-    """`boot(memory=…, cpus=…)` starts the stock guest and waits for its user space; what is left ends with the test."""
+    """`boot(memory=…, cpus=…)` starts the stock guest, and waits for its user space unless told not to.
+
+    What is left of the guests ends with the test.
+    """
     started: list[GuestConsole] = []
 
-    def start(*, memory: int = 128 * MIB, cpus: int = 1) -> GuestConsole:
+    def start(*, memory: int = 128 * MIB, cpus: int = 1, wait: bool = True) -> GuestConsole:
         plan = read_guest(RunOptions(memory=memory, cpus=cpus)).plan
         console = GuestConsole(host, host.start(plan).vm)
         started.append(console)
-        console.wait(READY, BOOT_SECONDS)
+        if wait:
+            console.wait(READY, BOOT_SECONDS)
         return console
 
     yield start
