@@ -23,6 +23,11 @@ class Register:
 
 
 SYSTEM = (
+    # First, for a register that traps changes them at the host:
+    Register("elr_el1", 0xC0DE_0008_0808_0808, 0x10),
+    Register("spsr_el1", 0x6000_03C4, 1 << 28),
+    Register("esr_el1", 0x9600_C0DE, 1),
+    Register("far_el1", 0xC0DE_0009_0909_0909, 0x10),
     Register("sctlr_el1", 0x30D1_19BA, 1 << 16),  # MMU off; A (alignment check), nTWE and others differ from the host's
     Register("cpacr_el1", 0x0030_0000, 0),
     Register("ttbr0_el1", 0x00C5_C0DE_1111_1000, 0x1000),
@@ -32,10 +37,6 @@ SYSTEM = (
     Register("contextidr_el1", 0xC0DE_0005, 0x10000),
     Register("vbar_el1", 0xFFFF_C0DE_0006_0800, 0x1000),
     Register("sp_el0", 0xC0DE_0007_0707_0707, 0x10),
-    Register("elr_el1", 0xC0DE_0008_0808_0808, 0x10),
-    Register("spsr_el1", 0x6000_03C4, 1 << 28),
-    Register("esr_el1", 0x9600_C0DE, 1),
-    Register("far_el1", 0xC0DE_0009_0909_0909, 0x10),
     Register("tpidr_el0", 0xC0DE_000A_0A0A_0A0A, 0x10),
     Register("tpidrro_el0", 0xC0DE_000B_0B0B_0B0B, 0x10),
     Register("tpidr_el1", 0xC0DE_000C_0C0C_0C0C, 0x10),
@@ -212,6 +213,10 @@ def host_program(vcpu: int, reply: int, dump: int) -> str:
     ldr     x3, ={MARK:#x}
     ldur    x3, [x2, #3]             // not aligned: faults under the VM's SCTLR_EL1
     str     x3, [x1, #8]
+    ldr     x3, ={MARK:#x}
+    orr     x4, x2, #1 << 60         // faults, unless the VM's TCR_EL1.TBI0 makes the top byte ignored
+    ldr     x3, [x4]
+    str     x3, [x1, #16]
     {chr(10).join(values)}
     {_vectors(HOST_SALT, "x0")}
     tlbi    vmalle1

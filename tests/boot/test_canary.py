@@ -53,7 +53,7 @@ def dumped(vm: Vm, where: int) -> list[int]:
 
 def run_by_host_program(rig: Rig, vm: Vm) -> list[int]:
     """Runs the VM once from the host's canary program: the host's registers afterwards, how far its SP moved, and what it
-    loaded from an address that is not aligned.
+    loaded from an address that is not aligned, and from one whose top byte is not zero.
     """
     dump = rig.take()
     code = assemble(canary.host_program(vm.contexts[0], REPLY, dump))
@@ -63,7 +63,7 @@ def run_by_host_program(rig: Rig, vm: Vm) -> list[int]:
     assert len(code) <= 3 * PAGE
     rig.write(place, code)
     rig.execute(place)
-    return words(rig.read(dump, 8 * (canary.WORDS + 2)))
+    return words(rig.read(dump, 8 * (canary.WORDS + 3)))
 
 
 @pytest.mark.qemu
@@ -103,6 +103,7 @@ def check_host(seen: list[int], way: str) -> None:
         assert seen[number] == canary.pattern(canary.HOST_SALT, number), f"x{number} of the host, exit {way}"
     assert seen[canary.WORDS] == 0, "SP of the host moved"
     assert seen[canary.WORDS + 1] != canary.MARK, "the host runs under the SCTLR_EL1 of the VM"
+    assert seen[canary.WORDS + 2] == canary.MARK, "the host runs under the TCR_EL1 of the VM"
 
 
 def check_secrecy(seen: list[int], secret: list[int], way: str) -> None:
