@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +16,12 @@ from bulkhead.image import build
 from bulkhead.inspect.symbols import Symbols
 from bulkhead.machine.gdbstub import GdbStub
 from bulkhead.machine.link import Link
-from bulkhead.machine.qemu import QemuConfig, QemuMachine
+from bulkhead.machine.qemu import MIB, QemuConfig, QemuMachine
 
 TEXT_OFFSET = slice(8, 16)  # in the arm64 Image header
+TREE_MAGIC = bytes.fromhex("d00dfeed")
+Spoil = Callable[[bytearray], None]
+"""Changes a device tree in place."""
 MAGIC = int.from_bytes(b"BULKHEAD", "little")
 CPUS_MAX, HOST_RANGES = 8, 16
 BOOT_INFO = struct.Struct(f"<3Q {CPUS_MAX}Q {2 * HOST_RANGES}Q 8Q 5Q")
@@ -87,11 +92,25 @@ def image(text_offset: int = 0, directory: Path | None = None) -> Path:
     return moved
 
 
+def change_tree(machine: QemuMachine, change: Spoil) -> None:
+    """Applies `change` to the device tree that QEMU has put into the RAM of a halted machine."""
+    size = MIB  # QEMU's trees have this length, whatever is in them
+    place = min(machine.config.memory // 2, 128 * MIB)  # hw/arm/boot.c
+    tree = bytearray(os.pread(machine.ram, size, place))
+    assert tree[:4] == TREE_MAGIC
+    change(tree)
+    os.pwrite(machine.ram, tree, place)
+
+
 @contextmanager
-def boot(config: QemuConfig) -> Iterator[Booted]:
-    """Boots until the payload says that it is ready; the machine ends with the block."""
+def boot(config: QemuConfig, change: Spoil | None = None) -> Iterator[Booted]:
+    """Boots until the payload says that it is ready; the machine ends with the block. `change` gets the device tree."""
     symbols = Symbols(build.build("pinned", "payload").elf)
+    config = dataclasses.replace(config, halted=change is not None)
     with QemuMachine(config, say=print) as machine:
+        if change is not None:
+            change_tree(machine, change)
+            machine.resume()
         link = Link(machine.link, machine.wait_until)
         link.event("ready")
         yield Booted(machine, link, symbols=symbols)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 
+import fdt
 import pytest
 
 from boot import machines
 from boot.machines import Booted
 from bulkhead.image.memory_map import BLOCK, VIRT, Device, Use, device
+from bulkhead.inspect import checks
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.records import Kind
 from bulkhead.machine.errors import LinkError
-from bulkhead.machine.qemu import QemuConfig
+from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig
 
 pytestmark = pytest.mark.qemu
 
@@ -102,3 +105,35 @@ def test_the_first_access_to_any_device_closes_the_smmu(tmp_path_factory: pytest
     assert int(first[1], 16) == gbpa
     assert (kind, int(address, 16)) == ("write", gbpa)
     assert int(value, 16) & GBPA_ABORT
+
+
+def test_ram_that_firmware_keeps_is_nobodys() -> None:
+    node, entry = RAM_BASE + 96 * MIB, RAM_BASE + 200 * MIB
+
+    def reserve(tree: bytearray) -> None:
+        parsed = fdt.parse_dtb(bytes(tree))
+        parsed.set_property("#address-cells", 2, "/reserved-memory")
+        parsed.set_property("#size-cells", 2, "/reserved-memory")
+        words = [0, node + 0x3000, 0, 0x1000]
+        parsed.set_property("reg", words, f"/reserved-memory/firmware@{node:x}")
+        changed = parsed.to_dtb(version=17)
+        place = len(changed)
+        # The reservation block: one entry, then the end.
+        changed += struct.pack(">QQQQ", entry, BLOCK, 0, 0)
+        changed = changed[:16] + struct.pack(">I", place) + changed[20:]
+        changed = changed[:4] + struct.pack(">I", len(changed)) + changed[8:]
+        tree[: len(changed)] = changed
+
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, memory=256 * MIB), reserve) as booted:
+        log = booted.log()
+        assert f"reserved by firmware {entry:#x}..{entry + BLOCK:#x}" in log
+        assert f"reserved by firmware {node + 0x3000:#x}..{node + 0x4000:#x}" in log
+        told = booted.boot_info.host_ram
+        for block in (node, entry):
+            assert not reachable(booted, block)
+            assert not any(base <= block < base + size for base, size in told)
+            assert reachable(booted, block - 4)
+            assert reachable(booted, block + BLOCK)
+        with stopped_view(booted.machine, booted.symbols) as view:
+            assert {view.owner(block).kind for block in (node, entry)} == {Kind.ENGINE}
+            assert checks.isolation_faults(view) == []

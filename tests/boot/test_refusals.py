@@ -6,22 +6,19 @@ The device tree is changed in the machine's memory before the first instruction.
 from __future__ import annotations
 
 import dataclasses
-import os
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from boot import machines
+from boot.machines import Spoil
 from bulkhead.errors import MachineTimeout
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
 
 STOP = "BULKHEAD STOP"
-TREE_MAGIC = bytes.fromhex("d00dfeed")
-Spoil = Callable[[bytearray], None]
 
 
 def replace(old: bytes, new: bytes, count: int = -1) -> Spoil:
@@ -58,6 +55,20 @@ def wrapping_ram(tree: bytearray) -> None:
     tree[start : start + 16] = struct.pack(">QQ", RAM_BASE, (1 << 64) - 1)
 
 
+def reservations(tree: bytearray) -> None:
+    """A reservation block beyond the end of the tree."""
+    tree[16:20] = struct.pack(">I", len(tree) + 8)
+
+
+def many_reservations(tree: bytearray) -> None:
+    """More reserved ranges than the engine keeps, in the unused end of the tree."""
+    entries = b"".join(struct.pack(">QQ", RAM_BASE + 16 * MIB + index * MIB, 4096) for index in range(9))
+    place = len(tree) - 1024
+    assert not any(tree[place:])
+    tree[place : place + len(entries)] = entries
+    tree[16:20] = struct.pack(">I", place)
+
+
 def far_ram(tree: bytearray) -> None:
     """RAM above what the engine's window shows."""
     ram = struct.pack(">QQ", RAM_BASE, 256 * MIB)
@@ -73,6 +84,8 @@ TREES: dict[str, tuple[Spoil, str]] = {
     "no RAM": (replace(b"memory\0", b"mammon\0"), "RAM is missing"),
     "RAM wraps": (wrapping_ram, "RAM ranges are malformed"),
     "RAM too far": (far_ram, "RAM is out of reach"),
+    "reservations cut": (reservations, "the device tree is malformed"),
+    "too many reservations": (many_reservations, "more than 8 reserved ranges"),
     "no CPUs": (replace(b"cpu\0", b"gpu\0"), "CPUs are missing: /cpus is empty"),
     "no GIC": (replace(b"arm,gic-v3\0", b"arm,gic-v9\0"), "the GIC is missing"),
     "GIC elsewhere": (
@@ -91,22 +104,12 @@ def refusal(config: QemuConfig, spoil: Spoil | None = None) -> str:
     """What the engine says when it stops; the machine is watched for some time after it."""
     with QemuMachine(dataclasses.replace(config, ignore=(STOP,)), say=print) as machine:
         if spoil is not None:
-            change_tree(machine, spoil)
+            machines.change_tree(machine, spoil)
             machine.resume()
         machine.wait_until(lambda: "\n" in machine.console.text.partition(STOP)[2], 20, STOP)
         with pytest.raises(MachineTimeout):
             machine.wait_until(lambda: machine.link.receiver is None, 0.3, "nothing")
         return machine.console.text.partition(STOP)[2].splitlines()[0]
-
-
-def change_tree(machine: QemuMachine, spoil: Spoil) -> None:
-    """Applies `spoil` to the device tree that QEMU has put into RAM."""
-    size = 1 << 20
-    place = 128 * MIB  # QEMU hw/arm/boot.c: min(RAM / 2, 128 MiB) into RAM
-    tree = bytearray(os.pread(machine.ram, size, place))
-    assert tree[:4] == TREE_MAGIC
-    spoil(tree)
-    os.pwrite(machine.ram, tree, place)
 
 
 @pytest.mark.parametrize(("spoil", "said"), TREES.values(), ids=TREES.keys())

@@ -69,7 +69,7 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     mark(Stage::MachineKnown, now());
     let cpus = machine.cpus as u64;
     let keep = [placed.host_program, placed.device_tree, machine.initrd];
-    let plan = Plan::new(machine.ram, placed.engine, &keep, cpus)?;
+    let plan = Plan::new(&machine, placed.engine, &keep)?;
     let host_level2 = memory::reserve(&plan, tables);
     (0..cpus).for_each(|cpu| memory::map_cpu(cpu, tables));
     mark(Stage::MemoryReserved, now());
@@ -107,7 +107,7 @@ fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Pla
     let device_tree = map_device_tree(tree, tables)?;
     // SAFETY: mapped by the line above; nobody writes to it before the host runs.
     let blob = unsafe { core::slice::from_raw_parts((layout::RAM + tree) as *const u8, device_tree.size as usize) };
-    let machine = device_tree::read(blob)?;
+    let machine = device_tree::read(blob, device_tree)?;
     if machine.has_smmu {
         smmu::close()?;
     }
@@ -116,6 +116,9 @@ fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Pla
     log!("{} CPUs, {}", machine.cpus, if machine.has_smmu { "SMMU closed" } else { "no SMMU" });
     for range in machine.ram.iter().filter(|range| range.size > 0) {
         log!("RAM {:#x}..{:#x}", range.base, end(*range));
+    }
+    for range in machine.reserved.iter().filter(|range| range.size > 0) {
+        log!("reserved by firmware {:#x}..{:#x}", range.base, end(*range));
     }
     // SAFETY: a word of the image's header, which the build fills in.
     let file = unsafe { (&raw const IMAGE_FILE_SIZE).read_volatile() };

@@ -8,10 +8,13 @@ use bulkhead_abi::{CPUS_MAX, Range};
 use flat_device_tree::Fdt;
 use flat_device_tree::node::FdtNode;
 
+use crate::memory::overlap;
 use crate::platform;
 
 /// Most RAM ranges.
 pub const RAM_RANGES: usize = 8;
+/// Most reserved ranges of RAM.
+pub const RESERVED_RANGES: usize = 8;
 /// Longest device tree that the Linux boot protocol allows.
 pub const LONGEST: u64 = 2 << 20;
 
@@ -19,6 +22,8 @@ pub const LONGEST: u64 = 2 << 20;
 pub struct Machine {
     /// RAM ranges; unused entries have size 0.
     pub ram: [Range; RAM_RANGES],
+    /// RAM that firmware keeps for itself; unused entries have size 0.
+    pub reserved: [Range; RESERVED_RANGES],
     /// Number of CPUs.
     pub cpus: usize,
     /// Affinity fields of each CPU's `MPIDR_EL1`, in the order of the tree.
@@ -29,8 +34,8 @@ pub struct Machine {
     pub has_smmu: bool,
 }
 
-/// Reads the tree; the error says what is missing.
-pub fn read(blob: &[u8]) -> Result<Machine, &'static str> {
+/// Reads the tree in `blob`, which lies at `place`; the error says what is missing.
+pub fn read(blob: &[u8], place: Range) -> Result<Machine, &'static str> {
     let tree = Fdt::new(blob).map_err(|_| "the device tree is malformed")?;
     require_firmware(&tree)?;
     require_device(&tree, "arm,pl011", &platform::UART0, "UART0 is missing: no arm,pl011 at 0x9000000")?;
@@ -42,7 +47,9 @@ pub fn read(blob: &[u8]) -> Result<Machine, &'static str> {
     )?;
     let (cpus, affinities) = cpus(&tree)?;
     require_gic(&tree, cpus)?;
-    Ok(Machine { ram: ram(&tree)?, cpus, affinities, initrd: initrd(&tree), has_smmu: smmu(&tree)? })
+    let initrd = initrd(&tree);
+    let reserved = reserved(&tree, &[place, initrd])?;
+    Ok(Machine { ram: ram(&tree)?, reserved, cpus, affinities, initrd, has_smmu: smmu(&tree)? })
 }
 
 fn require_firmware(tree: &Fdt<'_>) -> Result<(), &'static str> {
@@ -62,6 +69,32 @@ fn ram(tree: &Fdt<'_>) -> Result<[Range; RAM_RANGES], &'static str> {
         *place = Range { base, size };
     }
     if ram[0].size == 0 { Err("RAM is missing: no node with device_type \"memory\"") } else { Ok(ram) }
+}
+
+/// What the reservation block and `/reserved-memory` name (Devicetree Specification 0.4, 5.3 and 3.5). Boot loaders
+/// list the tree and the RAM disk too: those are `known` and the host's to keep.
+fn reserved(tree: &Fdt<'_>, known: &[Range]) -> Result<[Range; RESERVED_RANGES], &'static str> {
+    const BLOCK_OFFSET: usize = 16;
+    let offset = tree.raw_data().get(BLOCK_OFFSET..BLOCK_OFFSET + 4).and_then(|bytes| bytes.try_into().ok());
+    if offset.map(u32::from_be_bytes).is_none_or(|offset| offset as usize > tree.total_size()) {
+        return Err("the device tree is malformed");
+    }
+    let listed = tree.memory_reservations().map(|entry| (entry.address() as u64, entry.size() as u64));
+    let nodes = tree.find_node("/reserved-memory").into_iter().flat_map(|parent| {
+        let sizes = parent.cell_sizes();
+        let children = parent.children().filter_map(|node| node.property("reg"));
+        children.flat_map(move |reg| reg.iter_prop_encoded(sizes))
+    });
+    let mut reserved = [Range::default(); RESERVED_RANGES];
+    let mut places = reserved.iter_mut();
+    for (base, size) in listed.chain(nodes) {
+        base.checked_add(size).ok_or("the device tree's reserved ranges are malformed")?;
+        let range = Range { base, size };
+        if !known.iter().any(|known| overlap(*known, range)) {
+            *places.next().ok_or("there are more than 8 reserved ranges")? = range;
+        }
+    }
+    Ok(reserved)
 }
 
 fn cpus(tree: &Fdt<'_>) -> Result<(usize, [u64; CPUS_MAX]), &'static str> {

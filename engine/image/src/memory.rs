@@ -2,13 +2,14 @@
 //!
 //! The reservation lies at the top of the largest RAM range, in whole blocks: frame records first (512 words for
 //! each block of the span), then pages for tables, stacks and the other arrays. Block records are written once for
-//! the whole span: HOST for blocks that are RAM, all of it, and neither image nor reservation; ENGINE otherwise.
+//! the whole span: HOST for blocks that are RAM, all of it, and neither image nor reservation nor firmware's; ENGINE
+//! otherwise.
 
 use bulkhead_abi::{HOST_RANGES, Range};
 use bulkhead_arch::layout;
 use bulkhead_core::owner::Kind;
 
-use crate::device_tree::RAM_RANGES;
+use crate::device_tree::{Machine, RAM_RANGES, RESERVED_RANGES};
 use crate::tables::{Access, BLOCK, PAGE, Tables};
 
 const GIB: u64 = 1 << 30;
@@ -22,6 +23,7 @@ const PAGES_PER_CPU: u64 = (layout::EMERGENCY_STACK_SIZE + layout::STACK_SIZE + 
 /// The division of RAM.
 pub struct Plan {
     ram: [Range; RAM_RANGES],
+    reserved: [Range; RESERVED_RANGES],
     image: Range,
     /// Physical address of frame 0.
     pub ram_base: u64,
@@ -42,8 +44,9 @@ pub const fn overlap(a: Range, b: Range) -> bool {
 }
 
 impl Plan {
-    /// Divides `ram` for an engine `image` and `cpus` CPUs; the reservation avoids the ranges in `keep`.
-    pub fn new(ram: [Range; RAM_RANGES], image: Range, keep: &[Range], cpus: u64) -> Result<Self, &'static str> {
+    /// Divides the RAM of `machine`, on which the engine's image lies at `image`; the reservation avoids `keep`.
+    pub fn new(machine: &Machine, image: Range, keep: &[Range]) -> Result<Self, &'static str> {
+        let (ram, reserved, cpus) = (machine.ram, machine.reserved, machine.cpus as u64);
         let used = || ram.iter().filter(|range| range.size > 0);
         let lowest = used().map(|range| range.base).min().unwrap_or(0);
         let highest = used().map(|range| end(*range)).max().unwrap_or(0);
@@ -55,8 +58,9 @@ impl Plan {
         let pages = FIXED_PAGES + gib * PAGES_PER_GIB + cpus * PAGES_PER_CPU;
         let size = gib * BLOCK + (pages * PAGE).next_multiple_of(BLOCK);
         let largest = used().max_by_key(|range| range.size).copied().unwrap_or_default();
-        let reservation = highest_fit(largest, size, image, keep).ok_or("there is too little RAM for the engine")?;
-        Ok(Self { ram, image, ram_base, gib, reservation })
+        let avoid = || keep.iter().chain(&reserved).chain([&image]);
+        let reservation = highest_fit(largest, size, avoid).ok_or("there is too little RAM for the engine")?;
+        Ok(Self { ram, reserved, image, ram_base, gib, reservation })
     }
 
     /// Number of blocks that have a record.
@@ -73,7 +77,8 @@ impl Plan {
     pub fn is_host(&self, block: u64) -> bool {
         let block = self.block(block);
         let inside = |range: &Range| range.base <= block.base && end(block) <= end(*range);
-        self.ram.iter().any(inside) && !overlap(block, self.image) && !overlap(block, self.reservation)
+        let mut taken = self.reserved.iter().chain([&self.image, &self.reservation]);
+        self.ram.iter().any(inside) && !taken.any(|range| overlap(block, *range))
     }
 
     /// Blocks that are the host's.
@@ -108,8 +113,8 @@ impl Plan {
     }
 }
 
-/// The highest `size` bytes of `range` at a multiple of 2 MiB that touch neither `image` nor a range of `keep`.
-fn highest_fit(range: Range, size: u64, image: Range, keep: &[Range]) -> Option<Range> {
+/// The highest `size` bytes of `range` at a multiple of 2 MiB that touch nothing of `avoid`.
+fn highest_fit<'a, I: Iterator<Item = &'a Range>>(range: Range, size: u64, avoid: impl Fn() -> I) -> Option<Range> {
     let mut top = end(range) / BLOCK * BLOCK;
     loop {
         let base = top.checked_sub(size)?;
@@ -117,7 +122,7 @@ fn highest_fit(range: Range, size: u64, image: Range, keep: &[Range]) -> Option<
         if base < range.base {
             return None;
         }
-        match keep.iter().chain([&image]).find(|other| overlap(candidate, **other)) {
+        match avoid().find(|other| overlap(candidate, **other)) {
             None => return Some(candidate),
             Some(other) => top = other.base / BLOCK * BLOCK,
         }
