@@ -6,9 +6,12 @@ Trust label: TOOL. Calls travel over the management link; everything about the e
 from __future__ import annotations
 
 import os
+import shutil
 import struct
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from bulkhead.conformance.backend import BLOCK, PAGE, HostFault, Layout
 from bulkhead.errors import MachineError
@@ -42,10 +45,15 @@ class QemuBackend:
     layout: Layout
 
     def __init__(self, images: Images, program: str = "qemu-system-aarch64", cpus: int = 2) -> None:
-        """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails."""
-        self._symbols = Symbols(images.elf)
+        """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails.
+
+        The files are copied first: what is built meanwhile must not slip into a later boot of the same session.
+        """
+        self._files = tempfile.TemporaryDirectory(prefix="bulkhead-")
+        kernel = Path(shutil.copy(images.image, self._files.name))
+        self._symbols = Symbols(Path(shutil.copy(images.elf, self._files.name)))
         self._config = QemuConfig(
-            kernel=images.image,
+            kernel=kernel,
             memory=MEMORY,
             cpus=cpus,
             program=program,
@@ -114,12 +122,13 @@ class QemuBackend:
 
     def reset(self) -> None:
         """See Backend: a new boot."""
-        self.close()
+        self._running.close()
         self._boot()
 
     def close(self) -> None:
         """See Backend."""
         self._running.close()
+        self._files.cleanup()
 
 
 def layout_of(view: EngineView) -> Layout:
