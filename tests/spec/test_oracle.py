@@ -84,6 +84,16 @@ def test_random_lives_get_everywhere() -> None:
     assert len(covered) >= 60
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_random_calls_on_any_backend(machine: Machine, seed: int) -> None:
+    choices = random.Random(f"any backend {seed}")
+    oracle_, proposer = Oracle(machine), Proposer(machine, choices)
+    for _ in range(100):
+        name, arguments = proposer.call()
+        oracle_.step(name, cpu=choices.randrange(machine.layout.cpus), **arguments)
+    assert len(oracle_.covered) > 15
+
+
 @pytest.fixture
 def scene(machine: Machine, vm: Build) -> Iterator[Oracle]:
     """A VM with a page, and an oracle for what comes next."""
