@@ -87,11 +87,12 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     host_stage2::build(&plan, root, host_level2, cpus, tables);
     mark(Stage::TablesBuilt, now());
 
-    // The program begins in a block that is the engine's: shown for the copy, hidden with the reservation.
+    // The program begins in a block that is the engine's: shown for the copy, hidden with all that is not the host's.
     memory::show(placed.host_program, tables);
     let (program, info) = load_host(&machine, &placed, &plan, affinities)?;
-    memory::hide(placed.engine, tables);
-    memory::hide(plan.reservation, tables);
+    for range in [placed.engine, placed.host_program, placed.device_tree, plan.reservation] {
+        memory::hide(range, &plan, tables);
+    }
     decide(&plan, root, cpus)?;
     psci::describe(&affinities[..machine.cpus], load);
     let here = psci::this_cpu().ok_or("the boot CPU is not in the device tree")?;
@@ -166,6 +167,7 @@ fn load_host(
     let [program, tree, initrd] = keep;
     let split_block = plan.find(BLOCK, &[place, program, tree, initrd]).ok_or("there is no block to split")?;
     host_stage2::split(plan, split_block);
+    let reachable = |range| if plan.host_has(range) { range } else { Range::default() };
     let info = BootInfo {
         magic: BOOT_MAGIC,
         abi_version: VERSION,
@@ -174,8 +176,8 @@ fn load_host(
         host_ram: plan.host_ranges()?,
         split_block,
         host_image: image,
-        initrd: machine.initrd,
-        device_tree: placed.device_tree,
+        initrd: reachable(machine.initrd),
+        device_tree: reachable(placed.device_tree),
         uart: platform::UART1.base,
         uart_intid: platform::UART1_INTID,
         gicd: platform::GICD.base,

@@ -81,6 +81,13 @@ impl Plan {
         self.ram.iter().any(inside) && !taken.any(|range| overlap(block, *range))
     }
 
+    /// Whether all of a range lies in blocks that are the host's.
+    pub fn host_has(&self, range: Range) -> bool {
+        let Some(start) = range.base.checked_sub(self.ram_base) else { return false };
+        let blocks = start / BLOCK..(start + range.size).div_ceil(BLOCK);
+        blocks.end <= self.blocks() && { blocks }.all(|block| self.is_host(block))
+    }
+
     /// Blocks that are the host's.
     pub fn host_blocks(&self) -> impl Iterator<Item = u64> + '_ {
         (0..self.blocks()).filter(|block| self.is_host(*block))
@@ -174,11 +181,13 @@ pub fn show(range: Range, tables: &mut Tables) {
     tables.map(layout::RAM + base, base, (end(range) - base).next_multiple_of(BLOCK), Access::Data);
 }
 
-/// Removes all blocks that a range touches from the RAM window.
-pub fn hide(range: Range, tables: &mut Tables) {
+/// Removes the blocks that a range touches from the RAM window, unless they are the host's.
+pub fn hide(range: Range, plan: &Plan, tables: &mut Tables) {
     let mut base = range.base / BLOCK * BLOCK;
     while base < end(range) {
-        tables.unmap_block(layout::RAM + base);
+        if !plan.host_has(Range { base, size: BLOCK }) {
+            tables.unmap_block(layout::RAM + base);
+        }
         base += BLOCK;
     }
 }
