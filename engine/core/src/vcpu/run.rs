@@ -8,7 +8,7 @@ use bulkhead_abi::{CONTROL_NO_PENDING, CONTROL_PRIORITY_SHIFT, CONTROL_TIMER, CO
 use crate::addr::{FRAME_SHIFT, Frame};
 use crate::owner::{FrameRecord, Kind, RunState};
 use crate::vm::{self, State};
-use crate::{Hardware, Outcome};
+use crate::{Hardware, Outcome, stage2};
 
 /// List registers that the host fills; the next one is the virtual timer's.
 pub const HOST_LIST_REGISTERS: usize = 3;
@@ -47,12 +47,14 @@ const FIRST_SPECIAL_INTID: u64 = 1020;
 pub fn claim<H: Hardware>(hw: H, run: &Run, loaded: Option<Frame>) -> Result<Claimed, Outcome> {
     check_lists(&run.lists)?;
     check_control(run.control)?;
-    let frame = crate::call::vcpu_frame(hw, 1, run.vcpu)?;
-    if loaded == Some(frame) {
-        // The claim is this CPU's: the record cannot change under it.
-        let record = hw.frame_record(frame);
-        return if is_active(hw, record) { Ok(Claimed { frame, is_new: false }) } else { Err(Outcome::BAD_STATE) };
+    if let Some(frame) = loaded {
+        if run.vcpu == stage2::address(hw, frame) {
+            // The claim is this CPU's: the record cannot change under it.
+            let record = hw.frame_record(frame);
+            return if is_active(hw, record) { Ok(Claimed { frame, is_new: false }) } else { Err(Outcome::BAD_STATE) };
+        }
     }
+    let frame = crate::call::vcpu_frame(hw, 1, run.vcpu)?;
     let record = hw.frame_record(frame);
     if record.kind() != Kind::VCPU {
         return Err(Outcome::not_owned(1));
