@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from bulkhead.inspect import checks
 from bulkhead.machine.guest import MIB
 from bulkhead.machine.guest_console import GuestConsole

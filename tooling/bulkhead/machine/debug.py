@@ -22,6 +22,7 @@ from bulkhead.machine.store import write_store
 from bulkhead.provision import qemu
 
 BLOCK = 0x20_0000
+PAGE = 0x1000  # of boot information behind the host program
 
 
 def gdb_commands(images: build.Images, target: str, vmlinux: Path | None = None) -> list[str]:
@@ -43,7 +44,10 @@ def gdb_commands(images: build.Images, target: str, vmlinux: Path | None = None)
 
 
 def host_address(images: build.Images) -> int:
-    """Where the engine copies the host program: the first 2 MiB block of RAM behind the loaded image."""
+    """Where the engine copies the host program: the first 2 MiB blocks that the loaded image leaves free."""
+    program = read_program(images.host_elf)
+    if program.end - program.base + PAGE <= KERNEL_ADDRESS - RAM_BASE:
+        return RAM_BASE
     end = KERNEL_ADDRESS + images.image.stat().st_size
     return RAM_BASE + -(-(end - RAM_BASE) // BLOCK) * BLOCK
 

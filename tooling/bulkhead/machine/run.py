@@ -6,6 +6,7 @@ bad options or input, 3 the guest died, 4 the engine panicked, 5 out of time, 13
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from bulkhead.machine.terminal import Keyboard
 from bulkhead.provision import guests, qemu
 from bulkhead.report.run import Reporter
 
+SILENCE_SECONDS = 15.0  # after which a guest that shows no prompt is taken to listen
+PROMPT = re.compile(rb"[#$>] (\x1b\[6n)?$")  # at the end of the output; BusyBox asks for the cursor behind it
+PROMPT_SPAN = 16
 LEAVING_SECONDS = 30.0  # for a piped session to run its last commands after the end of its input
 STORE = Path(__file__).resolve().parents[3] / "build" / "run-store.img"
 
@@ -173,9 +177,9 @@ def _close(host: Hypervisor, vm: int, console: GuestConsole, reporter: Reporter,
 
 def _interactive(host: Hypervisor, console: GuestConsole, reporter: Reporter) -> None:
     """The user's terminal is the guest's until Ctrl-], the guest's end, or the end of piped input."""
-    reporter.say(f"VM {console.vm} runs; Ctrl-] leaves")
     keyboard = Keyboard(host.machine.loop, console.send)
-    shown = 0
+    reporter.say(f"VM {console.vm} runs{'; Ctrl-] leaves' if keyboard.is_terminal else ''}")
+    shown = 0 if keyboard.is_terminal else _await_prompt(host, console, reporter)
     with keyboard.attached():
         while console.end is None and not keyboard.left:
             host.machine.pump(0.25)
@@ -187,6 +191,20 @@ def _interactive(host: Hypervisor, console: GuestConsole, reporter: Reporter) ->
                 break
     reporter.live_output(console.output, shown)
     console.check()
+
+
+def _await_prompt(host: Hypervisor, console: GuestConsole, reporter: Reporter) -> int:
+    """Hold piped input until somebody reads it: a prompt has appeared, or the guest has long been silent."""
+    shown, changed = 0, time.monotonic()
+    while console.end is None and time.monotonic() - changed < SILENCE_SECONDS:
+        host.machine.pump(0.25)
+        before, shown = shown, reporter.live_output(console.output, shown)
+        console.check()
+        if shown != before:
+            changed = time.monotonic()
+        elif PROMPT.search(console.output[-PROMPT_SPAN:]):
+            break
+    return shown
 
 
 def _drain(host: Hypervisor, console: GuestConsole, reporter: Reporter, shown: int) -> int:

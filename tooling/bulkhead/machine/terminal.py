@@ -43,7 +43,7 @@ class Keyboard:
         self._loop = loop
         self._send = send
         self._fd = sys.stdin.fileno()
-        self._is_terminal = os.isatty(self._fd)
+        self.is_terminal = os.isatty(self._fd)
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -66,7 +66,7 @@ class Keyboard:
 
     def _ready(self) -> None:
         data = os.read(self._fd, 1024)
-        if self._is_terminal and LEAVE in data:
+        if self.is_terminal and LEAVE in data:
             data = data[: data.index(LEAVE)]
             self.left = True
         elif not data:
