@@ -11,12 +11,15 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from bulkhead.errors import BuildError
-from bulkhead.provision import pins, toolchain
 from elftools.elf.elffile import ELFFile
 
+from bulkhead.errors import BuildError
+from bulkhead.provision import pins, toolchain
+
 SECONDS = 120
-CRATE = '#![no_std]\ncore::arch::global_asm!(r###"\n.arch armv8.2-a+fp+simd+ras\n{source}\n"###, options(raw));\n'
+CRATE = (
+    '#![no_std]\ncore::arch::global_asm!(r###"\n.arch armv8.2-a+fp+simd+ras\n{source}\n"###, options(raw));\n'
+)
 
 
 @cache
@@ -38,4 +41,6 @@ def assemble(source: str) -> bytes:
             raise BuildError(f"a test program does not assemble\n{done.stderr}", where=name)
         with result.open("rb") as stream:
             section = ELFFile(stream).get_section_by_name(".program")
+            if section is None:
+                raise BuildError("the assembler made no section .program", where=name)
             return bytes(section.data())

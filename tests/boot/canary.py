@@ -28,7 +28,8 @@ SYSTEM = (
     Register("spsr_el1", 0x6000_03C4, 1 << 28),
     Register("esr_el1", 0x9600_C0DE, 1),
     Register("far_el1", 0xC0DE_0009_0909_0909, 0x10),
-    Register("sctlr_el1", 0x30D1_19BA, 1 << 16),  # MMU off; A (alignment check), nTWE and others differ from the host's
+    # MMU off; A (alignment check), nTWE and others differ from the host's.
+    Register("sctlr_el1", 0x30D1_19BA, 1 << 16),
     Register("cpacr_el1", 0x0030_0000, 0),
     Register("ttbr0_el1", 0x00C5_C0DE_1111_1000, 0x1000),
     Register("ttbr1_el1", 0x00C6_C0DE_2222_2000, 0x1000),
@@ -119,7 +120,8 @@ PUBLIC = {"HOST_CALL": (1, 2, 3), "MMIO_WRITE": (1,), "MMIO_READ": (), "WFI": ()
 def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str:
     """Sets every register, dumps them at IPA `before`, leaves the VM, dumps again at `after`, leaves for ever.
 
-    With `other` each register gets another value than without. SP is part of the test: it is `after` at the exit, so that the second dump needs no other register.
+    With `other` each register gets another value than without. SP is part of the test: it is `after` at the exit,
+    so that the second dump needs no other register.
     """
     salt = VM_SALT ^ other << 40
     values = {r.name: r.value ^ (r.flip if other else 0) for r in SYSTEM}

@@ -72,7 +72,9 @@ class Rig:
 
 
 @contextmanager
-def booted(*, icount: bool = False, cpu_model: str = "neoverse-n1", extra: tuple[str, ...] = ()) -> Iterator[Rig]:
+def booted(
+    *, icount: bool = False, cpu_model: str = "neoverse-n1", extra: tuple[str, ...] = ()
+) -> Iterator[Rig]:
     """Boots the payload image; the machine ends with the block."""
     image = build.build("pinned", "payload").image
     config = QemuConfig(kernel=image, icount=icount, cpu_model=cpu_model, extra=extra)

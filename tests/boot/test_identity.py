@@ -114,7 +114,9 @@ def test_a_vcpu_off_and_on_again_starts_afresh(rig: Rig) -> None:
     """
     first = assemble(f"1: {on} b 1b\n .ltorg")
     # The second vCPU tells x0 and x19, spoils x19 and turns itself off.
-    second = assemble(f"mov x1, x0\n mov x2, x19\n mov x19, #0x99\n ldr x0, =0xC6000042\n hvc #0\n {off}\n .ltorg")
+    second = assemble(
+        f"mov x1, x0\n mov x2, x19\n mov x19, #0x99\n ldr x0, =0xC6000042\n hvc #0\n {off}\n .ltorg"
+    )
     vm = start_vm(rig, 2, {VM_RAM: first, VM_RAM + PAGE: second}, vcpus=2)
     already_on = (1 << 64) - 4
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Instructions of the hot paths, counted exactly: under `-icount shift=0` with a 1 GHz counter one tick is one instruction.
+"""Instructions of the hot paths, counted exactly: under `-icount shift=0` and 1 GHz one tick is one instruction.
 
 `ci/baselines/instructions.json` holds the accepted figures; a path that got more than 2 % longer fails. To accept new
 figures run this file as a program. What is counted: from the calling instruction to the one after it, both sides'
@@ -130,7 +130,9 @@ def test_no_path_got_longer() -> None:
     measured = measure()
     assert measured.keys() == accepted.keys(), f"measured {measured}: run this file as a program to record"
     longer = {
-        name: (accepted[name], count) for name, count in measured.items() if count > accepted[name] * TOLERANCE
+        name: (accepted[name], count)
+        for name, count in measured.items()
+        if count > accepted[name] * TOLERANCE
     }
     assert not longer, f"paths that got longer than the baseline (accepted, now): {longer}"
 
@@ -138,7 +140,7 @@ def test_no_path_got_longer() -> None:
 def record() -> None:
     """Writes the figures of this tree as the baseline."""
     BASELINE.parent.mkdir(parents=True, exist_ok=True)
-    note = "instructions from trap to return, QEMU -icount shift=0, neoverse-n1; written by tests/boot/test_instructions.py"
+    note = "instructions from trap to return, QEMU -icount shift=0, neoverse-n1; by tests/boot/test_instructions.py"
     BASELINE.write_text(json.dumps({"what": note, "instructions": measure()}, indent=2) + "\n")
     print(BASELINE.read_text())
 

@@ -104,7 +104,7 @@ def left(answer: list[int]) -> list[int]:
 
 def run_to_the_end(vm: Vm, control: int) -> list[int]:
     """Runs the VM until it is done; the exit classes on the way."""
-    classes = []
+    classes: list[int] = []
     for _ in range(1000):
         exit_class, *data = vm.run(control=control)
         if exit_class == EXITS["HOST_CALL"]:
