@@ -9,8 +9,8 @@ use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
 use bulkhead_el1::{boot, cpu, gic, hvc, uart};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Longest turn while others wait, microseconds.
-const SLICE: u64 = 10_000;
+/// Longest turn while others wait, microseconds: short, because a waiting one may hold a lock that the running one spins on.
+const SLICE: u64 = 2_000;
 const PLACES: usize = SLOTS_MAX * VCPUS_MAX;
 const NOTHING: usize = usize::MAX;
 
@@ -86,7 +86,7 @@ impl Scheduler {
     /// Gives the next ready vCPU its turn. If there is none: when to look again.
     pub fn run_next(&mut self) -> Option<u64> {
         ATTENTION[self.cpu].store(false, Ordering::Relaxed);
-        match self.pick() {
+        match self.pick(None) {
             Ok(place) => {
                 self.last = place;
                 self.turn(place / VCPUS_MAX, place % VCPUS_MAX);
@@ -96,14 +96,14 @@ impl Scheduler {
         }
     }
 
-    /// The next place after the last whose vCPU is ready, or when one could be.
-    fn pick(&self) -> Result<usize, u64> {
+    /// The next place after the last whose vCPU is ready, but for `except`, or when one could be.
+    fn pick(&self, except: Option<usize>) -> Result<usize, u64> {
         let now = cpu::now();
         let mut earliest = NO_DEADLINE;
         for step in 1..=PLACES {
             let place = (self.last + step) % PLACES;
             let (index, vcpu) = (place / VCPUS_MAX, place % VCPUS_MAX);
-            if vcpu % self.cpus != self.cpu || SLOTS[index].state() != State::Running {
+            if vcpu % self.cpus != self.cpu || except == Some(place) || SLOTS[index].state() != State::Running {
                 continue;
             }
             let mut vm = SLOTS[index].vm.lock();
@@ -121,7 +121,8 @@ impl Scheduler {
 
     /// Runs one vCPU until it sleeps, its VM ends, or its turn is over.
     fn turn(&self, index: usize, vcpu: usize) {
-        let mut end = if self.others_ready(index, vcpu) { self.slice_end() } else { NO_DEADLINE };
+        // Until the slice ends if another vCPU is ready, else until one could be.
+        let mut end = self.pick(Some(self.last)).map_or_else(|deadline| deadline, |_| self.slice_end());
         LOADED[self.cpu].store(index, Ordering::Release);
         loop {
             match self.enter(index, vcpu, end) {
@@ -130,8 +131,8 @@ impl Scheduler {
                 Next::Leave => return,
             }
             let wanted = self.cpu == 0 && RECEIVED.swap(false, Ordering::Relaxed);
-            if end == NO_DEADLINE && ATTENTION[self.cpu].swap(false, Ordering::Acquire) {
-                end = self.slice_end();
+            if ATTENTION[self.cpu].swap(false, Ordering::Acquire) {
+                end = end.min(self.slice_end());
             }
             if wanted || cpu::now() >= end {
                 let mut vm = SLOTS[index].vm.lock();
@@ -143,10 +144,6 @@ impl Scheduler {
 
     fn slice_end(&self) -> u64 {
         cpu::now().saturating_add(cpu::ticks(SLICE))
-    }
-
-    fn others_ready(&self, index: usize, vcpu: usize) -> bool {
-        self.pick().is_ok_and(|place| place != index * VCPUS_MAX + vcpu)
     }
 
     /// One entry into the vCPU, and the handling of its exit.
