@@ -102,7 +102,8 @@ def test_a_number_declared_twice_is_refused(tmp_path: Path, line: str, other: st
 def built_table() -> list[abi.Call]:
     """The table inside the host build of the engine; names of registers are not in it."""
     ffi, lib = native.engine()
-    line, lines = ffi.new("CallLine *"), []
+    line = ffi.new("CallLine *")
+    lines: list[abi.Call] = []
     while lib.bulkhead_call_line(len(lines), line):
         lines.append(
             abi.Call(

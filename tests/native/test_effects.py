@@ -227,6 +227,16 @@ def test_frames_of_a_block_that_was_split_can_be_given(scene: Scene, position: i
     assert [machine.host_walk(other) for other in neighbours] == neighbours
 
 
+def test_the_block_that_the_host_runs_in_can_be_split(scene: Scene) -> None:
+    machine = scene.machine
+    block = machine.blocks(Kind.HOST)[0]
+    content = machine.physical(block, BLOCK)
+    machine.ok("host_split", block=block, table=scene.frame)
+    assert machine.backend.memory(block, PAGE) == content[:PAGE]
+    assert [machine.host_walk(block + n * PAGE) for n in range(512)] == list(range(block, block + BLOCK, PAGE))
+    machine.ok("vm_kill", vm=NEW)
+
+
 def test_a_split_block_cannot_be_split_again(scene: Scene) -> None:
     arguments = scene.good("host_split")
     scene.machine.ok("host_split", **arguments)

@@ -28,7 +28,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
 def shaped(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine of each shape."""
     backend = HostBackend(request.param)
