@@ -148,9 +148,13 @@ class Transaction:
         self.emit(events.Measure(vm, words, frame))
 
 
-def run(before: State, definition: Callable[[Transaction], None]) -> Outcome:
-    """Carry out the definition of a call."""
-    transaction = Transaction(before)
+def run(
+    before: State,
+    definition: Callable[[Transaction], None],
+    transaction_of: Callable[[State], Transaction] = Transaction,
+) -> Outcome:
+    """Carry out the definition of a call; another kind of transaction lets tests try a wrong definition."""
+    transaction = transaction_of(before)
     try:
         definition(transaction)
         success = all_of(*(need.condition for need in transaction.needs))

@@ -1,0 +1,184 @@
+"""The theorems about the shipped machine code, and that the prover notices when code or specification is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from bulkhead.image.build import Images
+from bulkhead.prove.binding import bind
+from bulkhead.prove.certificate import Records, certificate, check_same_code
+from bulkhead.prove.cli import PROOFS
+from bulkhead.prove.exec.errors import ProofFailed
+from bulkhead.prove.exec.image import Image
+from bulkhead.prove.refinement import Refinement
+from bulkhead.prove.theorems import CALLS, Theorem, theorems
+from bulkhead.spec import State, Transaction
+from bulkhead.spec.calls import DEFINITIONS
+from bulkhead.spec.transaction import Outcome, run
+from bulkhead.spec.words import Word
+
+STEP = 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theorem", theorems(), ids=lambda theorem: theorem.name)
+def test_theorem(image: Image, theorem: Theorem) -> None:
+    """Proved, unless a proof with the same inputs is on record."""
+    records = Records(PROOFS, image)
+    if records.find(theorem) is None:
+        records.keep(theorem, theorem.prove(image))
+
+
+def test_proved_code_is_what_boots(image: Image, images: Images) -> None:
+    check_same_code(image, images.image)
+
+
+def test_every_condition_of_a_call_is_met_by_some_path(image: Image) -> None:
+    """Non-vacuity is part of the proof; here: its evidence names each condition."""
+    evidence = Refinement(image, bind(image, "vm_kill")).prove()
+    assert evidence.successes == 1
+    assert set(evidence.refusals) == {"0:INVALID_ARGUMENT(1)", "1:BAD_STATE"}
+
+
+def test_certificate_names_image_and_failures(image: Image, images: Images) -> None:
+    one, other, *_ = theorems()
+    record = json.loads(json.dumps(certificate(image, images.image, "x", {}, {one: "why", other: "not"})))
+    assert record["image_sha256"] == images.sha256
+    assert record["complete"] is False
+    assert [entry["subject"] for entry in record["failed"]] == [one.subject, other.subject]
+
+
+# The prover must notice a wrong program.
+
+
+def mutate(image: Image, call: str, offset: int, bit: int) -> Image:
+    """The image with one bit of one instruction of the call flipped."""
+    address = image.symbol(bind(image, call).symbol).address + offset
+    word = image.instruction(address)
+    assert word is not None
+    return Image(image.path, {address: word ^ (1 << bit)})
+
+
+def is_noticed(image: Image, call: str) -> bool:
+    try:
+        Refinement(image, bind(image, call)).prove()
+    except ProofFailed:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_bit_flips_in_reclaim_are_noticed(image: Image) -> None:
+    """Of random flips all but those without effect are noticed; the latter are few."""
+    rng = random.Random("reclaim")
+    size = image.symbol(bind(image, "reclaim").symbol).size
+    flips = [(STEP * rng.randrange(size // STEP), rng.randrange(32)) for _ in range(30)]
+    survivors = [flip for flip in flips if not is_noticed(mutate(image, "reclaim", *flip), "reclaim")]
+    assert len(survivors) <= 3, survivors
+
+
+def instructions(image: Image, call: str) -> list[int]:
+    """Addresses of the instructions of a call."""
+    symbol = image.symbol(bind(image, call).symbol)
+    return list(range(symbol.address, symbol.address + symbol.size, STEP))
+
+
+NOP = 0xD503201F
+CRITICAL: dict[str, Callable[[str], bool]] = {
+    "TLB maintenance by address": lambda text: text.startswith("tlbi ipas2e1is"),
+    "TLB maintenance of the combined entries": lambda text: text.startswith("tlbi vmalle1is"),
+    "instruction cache maintenance": lambda text: text.startswith("ic ialluis"),
+    "barriers behind table stores": lambda text: text == "dsb ishst",
+    "completion barriers": lambda text: text == "dsb ish",
+    "context synchronisation": lambda text: text == "isb",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CRITICAL)
+def test_dropped_maintenance_in_map_is_noticed(image: Image, what: str) -> None:
+    """Each single instruction of the kind, replaced by NOP."""
+    places = [pc for pc in instructions(image, "map") if CRITICAL[what](image.disassemble(pc))]
+    assert places, f"map has no {what}"
+    for place in places:
+        mutant = Image(image.path, {place: NOP})
+        with pytest.raises(ProofFailed) as failure:
+            Refinement(mutant, bind(mutant, "map")).prove()
+        assert "trace" in failure.value.what or "missing" in failure.value.what
+
+
+def test_a_counterexample_can_be_read(image: Image) -> None:
+    """Drop the first comparison of vm_kill: the failure names arguments, state, code and source."""
+    first = image.symbol(bind(image, "vm_kill").symbol).address
+    compare = next(pc for pc in range(first, first + 64, STEP) if image.disassemble(pc).startswith("cmp"))
+    mutant = Image(image.path, {compare: NOP})
+    with pytest.raises(ProofFailed) as failure:
+        Refinement(mutant, bind(mutant, "vm_kill")).prove()
+    text = failure.value.explanation
+    assert "vm = 0x" in text and "vm_kill" in text and ".rs:" in text
+
+
+# The prover must notice a wrong specification.
+
+
+class WithoutNeed(Transaction):
+    """A transaction that forgets one of its conditions."""
+
+    def __init__(self, before: State, forgotten: int) -> None:
+        super().__init__(before)
+        self._forgotten = forgotten
+
+    def need(self, condition: bool | object, status: str, detail: Word = 0) -> None:
+        if self._forgotten != len(self.needs):
+            super().need(condition, status, detail)  # type: ignore[arg-type]  # as the caller gave it
+        else:
+            self._forgotten = -1
+
+
+def without_need(call: str, forgotten: int, state: State, **arguments: Word) -> Outcome:
+    """The call as specified but for one condition."""
+
+    def definition(t: Transaction) -> None:
+        DEFINITIONS[call](t, **arguments)
+
+    return run(state, definition, partial(WithoutNeed, forgotten=forgotten))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(6))
+def test_dropped_condition_of_reclaim_is_noticed(image: Image, number: int) -> None:
+    specification = partial(without_need, "reclaim", number)
+    with pytest.raises(ProofFailed):
+        Refinement(image, bind(image, "reclaim"), specification).prove()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(14))
+def test_dropped_condition_of_map_is_noticed(image: Image, number: int) -> None:
+    specification = partial(without_need, "map", number)
+    with pytest.raises(ProofFailed):
+        Refinement(image, bind(image, "map"), specification).prove()
+
+
+def test_changed_event_is_noticed(image: Image) -> None:
+    """A specification that publishes nothing does not describe this code."""
+
+    def silent(state: State, **arguments: Word) -> Outcome:
+        class Silent(Transaction):
+            def emit(self, event: object) -> None:
+                if type(event).__name__ != "Publish":
+                    super().emit(event)  # type: ignore[arg-type]  # any other event as it is
+
+        return run(state, lambda t: DEFINITIONS["reclaim"](t, **arguments), Silent)
+
+    with pytest.raises(ProofFailed, match="not specified"):
+        Refinement(image, bind(image, "reclaim"), silent).prove()
+
+
+def test_all_proved_calls_are_specified() -> None:
+    assert set(CALLS) <= set(DEFINITIONS)
