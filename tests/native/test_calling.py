@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bulkhead.abi import Call
 from bulkhead.conformance import Machine
 from bulkhead.conformance.machine import ABI, MASK, filler
 from bulkhead.conformance.snapshot import Snapshot
@@ -36,13 +37,13 @@ def test_unknown_id(machine: Machine, function: int) -> None:
 
 
 @pytest.mark.parametrize("call", RESERVED, ids=lambda call: call.name)
-def test_reserved_id(machine: Machine, call: object) -> None:
-    unsupported(machine, call.id)  # type: ignore[attr-defined]
+def test_reserved_id(machine: Machine, call: Call) -> None:
+    unsupported(machine, call.id)
 
 
 @pytest.mark.parametrize("call", OF_VMS, ids=lambda call: call.name)
-def test_call_of_vms_by_the_host(machine: Machine, call: object) -> None:
-    unsupported(machine, call.id)  # type: ignore[attr-defined]
+def test_call_of_vms_by_the_host(machine: Machine, call: Call) -> None:
+    unsupported(machine, call.id)
 
 
 def test_version(machine: Machine) -> None:

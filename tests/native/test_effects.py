@@ -233,7 +233,9 @@ def test_the_block_that_the_host_runs_in_can_be_split(scene: Scene) -> None:
     content = machine.physical(block, BLOCK)
     machine.ok("host_split", block=block, table=scene.frame)
     assert machine.backend.memory(block, PAGE) == content[:PAGE]
-    assert [machine.host_walk(block + n * PAGE) for n in range(512)] == list(range(block, block + BLOCK, PAGE))
+    assert [machine.host_walk(block + n * PAGE) for n in range(512)] == list(
+        range(block, block + BLOCK, PAGE)
+    )
     machine.ok("vm_kill", vm=NEW)
 
 

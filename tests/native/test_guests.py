@@ -7,6 +7,7 @@ import pytest
 from bulkhead.conformance import HostFault, Machine, Vm
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.inspect.records import Kind
 from native.guest import (
     DEVICE,
@@ -197,8 +198,10 @@ def test_simd_registers_survive_another_vm(machine: Machine) -> None:
 def test_the_host_cannot_execute_what_it_gave(machine: Machine, what: str) -> None:
     guest = Guest(machine, WAIT)
     frames = {"page": guest.vm.pages[RAM], "vCPU": guest.vm.contexts[0], "table": guest.vm.tables[3, RAM]}
+    backend = machine.backend
+    assert isinstance(backend, QemuBackend)
     with pytest.raises(HostFault):
-        machine.backend.execute(frames[what])  # type: ignore[attr-defined]
+        backend.execute(frames[what])
     assert guest.run().name == "WFI"
 
 

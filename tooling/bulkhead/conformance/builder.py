@@ -11,6 +11,9 @@ from bulkhead.inspect.records import OF_A_VM, Kind, VmState
 RAM = 0x4000_0000
 SPAN = {2: 1 << 30, 3: 2 << 20}
 """Bytes that a table of level 2 or 3 covers."""
+Ranges = tuple[tuple[int, int], ...]
+"""RAM ranges of a VM: base and bytes."""
+ORDINARY_RAM: Ranges = ((RAM, 16 << 20),)
 MODE_ZEROED, MODE_MEASURED = 0, 1
 
 
@@ -21,7 +24,7 @@ class Vm:
         self,
         machine: Machine,
         slot: int = 0,
-        ram: tuple[tuple[int, int], ...] = ((RAM, 16 << 20),),
+        ram: Ranges = ORDINARY_RAM,
         vcpus: int = 1,
     ) -> None:
         """Calls vm_create with a frame taken from the machine; `ram` is (base, bytes) of up to four ranges."""
@@ -97,7 +100,7 @@ class Vm:
         return self.machine.vm_record(self.slot).state
 
 
-def range_arguments(ram: tuple[tuple[int, int], ...]) -> dict[str, int]:
+def range_arguments(ram: Ranges) -> dict[str, int]:
     """RAM ranges as arguments of vm_create."""
     arguments: dict[str, int] = {}
     for number, (base, size) in enumerate(ram):

@@ -12,7 +12,7 @@ import pytest
 
 from bulkhead.conformance import invariants
 from bulkhead.conformance.backend import Backend
-from bulkhead.conformance.builder import Vm, dismantle
+from bulkhead.conformance.builder import ORDINARY_RAM, Ranges, Vm, dismantle
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.snapshot import Changes, Snapshot
@@ -122,7 +122,7 @@ def bulkhead_machine(machine: Machine) -> Machine:
 def vm(machine: Machine) -> Callable[..., Vm]:
     """Builder of VMs: `vm(slot=0, ram=((base, bytes), ...), vcpus=1)`."""
 
-    def build(slot: int = 0, **parameters: object) -> Vm:
-        return Vm(machine, slot, **parameters)  # type: ignore[arg-type]
+    def build(slot: int = 0, ram: Ranges = ORDINARY_RAM, vcpus: int = 1) -> Vm:
+        return Vm(machine, slot, ram, vcpus)
 
     return build
