@@ -1,8 +1,8 @@
 //! Every EL2 control register, written by the engine on each CPU; nothing is inherited. Trust label: TRUSTED.
 //!
 //! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/docs/trust.md`.
-//! Order: the MMU registers are boot's (`image`, with the constants of this file), then [`init`], then
-//! [`enter_host`].
+//! The registers of EL2's own translation (`SCTLR_EL2`, `TCR_EL2`, `MAIR_EL2`, `TTBR0_EL2`) are written by the image's
+//! first instructions; then come [`init`] and [`enter_host`].
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -17,14 +17,8 @@ pub const MAIR: u64 = 0xff | 0x04 << 8;
 /// `SCTLR_EL2`: RES1 bits, M, C, SA, I, WXN.
 pub const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
 
-/// Inner shareable, write-back at both levels: SH0, ORGN0, IRGN0 of `TCR_EL2` and `VTCR_EL2`.
+/// Inner shareable, write-back at both levels: SH0, ORGN0, IRGN0 of `VTCR_EL2`.
 const WALK_ATTRIBUTES: u64 = 3 << 12 | 1 << 10 | 1 << 8;
-
-/// `TCR_EL2`: 48-bit addresses, 4 KiB granule; RES1 bits 31 and 23.
-#[must_use]
-pub fn tcr() -> u64 {
-    1 << 31 | 1 << 23 | physical_range() << 16 | WALK_ATTRIBUTES | 16
-}
 
 /// Affinity fields of this CPU's `MPIDR_EL1`, as PSCI and the device tree write them.
 #[must_use]
@@ -40,15 +34,13 @@ pub fn translation_control() -> Option<(u64, u64)> {
 }
 
 /// `VTCR_EL2` of the host: as many bits as there are physical ones, start at level 0, 8-bit VMIDs.
-#[must_use]
-pub fn host_vtcr() -> u64 {
+fn host_vtcr() -> u64 {
     const START_LEVEL_0: u64 = 2 << 6;
     1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_0 | (64 - physical_bits())
 }
 
 /// `VTCR_EL2` of VMs: 39 bits, start at level 1.
-#[must_use]
-pub fn vm_vtcr() -> u64 {
+fn vm_vtcr() -> u64 {
     const START_LEVEL_1: u64 = 1 << 6;
     1 << 31 | physical_range() << 16 | WALK_ATTRIBUTES | START_LEVEL_1 | (64 - bulkhead_abi::IPA_BITS as u64)
 }
@@ -111,7 +103,7 @@ const HOST_SCTLR: u64 = 0x30d0_0800 | 1 << 12;
 /// EL1h, DAIF masked.
 const HOST_PSTATE: u64 = 0x3c5;
 
-/// Initialises this CPU, which has index `cpu`, after the MMU was turned on with this file's values and SP was set to
+/// Initialises this CPU, which has index `cpu`, after the MMU was turned on and SP was set to
 /// the CPU's context address; `statics::CONFIG` holds boot's decisions and the redistributor is awake.
 ///
 /// # Safety

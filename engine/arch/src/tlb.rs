@@ -89,12 +89,3 @@ pub fn invalidate_vm_stage1_local(vttbr: u64) {
         unsafe { core::arch::asm!("tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) }
     });
 }
-
-/// Everything that any regime below EL3 has cached, on all CPUs: for boot.
-pub fn invalidate_all() {
-    dsb_ishst();
-    // SAFETY: TLB maintenance only makes later accesses walk the tables again.
-    unsafe { core::arch::asm!("tlbi alle1is", "tlbi alle2is", options(nostack, preserves_flags)) }
-    dsb_ish();
-    isb();
-}
