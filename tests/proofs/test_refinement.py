@@ -26,7 +26,7 @@ STEP = 4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("theorem", theorems(), ids=lambda theorem: theorem.name)
+@pytest.mark.parametrize("theorem", list(theorems()), ids=lambda theorem: theorem.name)
 def test_theorem(image: Image, theorem: Theorem) -> None:
     """Proved, unless a proof with the same inputs is on record."""
     records = Records(PROOFS, image)

@@ -42,7 +42,7 @@ def window(name: str) -> int:
 
 def translation() -> Translation:
     """Unknown translation registers: any values that boot may have decided."""
-    return Translation(smt.variable("host_vttbr"), smt.variable("host_vtcr"), smt.variable("vm_vtcr"))
+    return Translation(smt.variable("vttbr"), smt.variable("vtcr"), smt.variable("vm_vtcr"))
 
 
 def is_reachable(state: State, index: Bits) -> Bool:
@@ -62,8 +62,8 @@ def regions(image: Image, state: State, registers: Translation) -> tuple[Region,
         term(config.ram_base),
         frames,
         term(config.cpus),
-        registers.host_vttbr,
-        registers.host_vtcr,
+        smt.variable("host_vttbr"),
+        smt.variable("host_vtcr"),
         registers.vm_vtcr,
     ]
 

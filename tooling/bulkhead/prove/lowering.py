@@ -52,10 +52,10 @@ class KindStore:
 
 @dataclass(frozen=True)
 class Translation:
-    """The values of VTTBR_EL2 and VTCR_EL2 for the host, and of VTCR_EL2 for VMs, as boot left them."""
+    """VTTBR_EL2 and VTCR_EL2 as a call finds them (the host's), and VTCR_EL2 for VMs, as boot decided it."""
 
-    host_vttbr: Bits
-    host_vtcr: Bits
+    vttbr: Bits
+    vtcr: Bits
     vm_vtcr: Bits
 
 
@@ -78,7 +78,7 @@ def invalidate_page(ipa: Word) -> list[TraceItem]:
 
 
 def with_vm(state: State, registers: Translation, vm: Word, inner: list[TraceItem]) -> list[TraceItem]:
-    """The same for the VMID of a VM, whose translation registers are put in place around it."""
+    """The same for the VMID of a VM, whose translation registers are put in place around it and taken back."""
     root = stage2.address(state.config, state.vm_word(vm, VmWord.ROOT))
     vttbr = term(plus(vm, 1) << VMID_SHIFT | root)
     return [
@@ -86,8 +86,8 @@ def with_vm(state: State, registers: Translation, vm: Word, inner: list[TraceIte
         isa.WriteSystem(VTTBR_EL2, vttbr),
         ISB,
         *inner,
-        isa.WriteSystem(VTCR_EL2, registers.host_vtcr),
-        isa.WriteSystem(VTTBR_EL2, registers.host_vttbr),
+        isa.WriteSystem(VTCR_EL2, registers.vtcr),
+        isa.WriteSystem(VTTBR_EL2, registers.vttbr),
         ISB,
     ]
 

@@ -69,7 +69,13 @@ class Refinement:
 
     def prove(self) -> Result:
         """Explore every path and compare it; ProofFailed with a counterexample if one differs."""
-        environment = Environment(self.image, self.solver, self._regions(), known_indices=self._indices)
+        environment = Environment(
+            self.image,
+            self.solver,
+            self._regions(),
+            {lowering.VTTBR_EL2: self.registers.vttbr, lowering.VTCR_EL2: self.registers.vtcr},
+            known_indices=self._indices,
+        )
         explorer = Explorer(environment, contracts(self.state))
         arguments = {number: self.arguments[name] for number, name in self.binding.registers.items()}
         if self.binding.pointer is not None:

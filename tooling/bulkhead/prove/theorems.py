@@ -27,8 +27,8 @@ INDUCTIVE = (*CALLS, "vcpu_set_entry", "activate")
 ASSUMPTIONS = (
     "the semantics of A64 in bulkhead.prove.isa, z3 and bitwuzla are right",
     "memory is as laid out by boot: windows do not overlap, records are backed, CONFIG is constant after boot",
-    "calls are entered with the ownership lock held and with the registers of the handlers; dispatcher, exception "
-    "vectors and world switch are not covered",
+    "calls are entered with the ownership lock held, the host's VTTBR_EL2 in place and the registers of the "
+    "handlers; dispatcher, exception vectors and world switch are not covered",
     "no other CPU changes a frame record during a call; vcpu_run, which takes no lock, is not covered",
     "bulkhead_measure_words and bulkhead_measure_frame compute SHA-256 (tested, not proved)",
     "TLB, cache and barrier instructions do what the Arm ARM says; their order and operands are proved",

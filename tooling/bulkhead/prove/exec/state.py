@@ -72,6 +72,7 @@ class MachineState:
         self.flags = isa.Flags(*(smt.fresh_bool(name) for name in "nzcv"))
         self.stack: dict[int, Bits] = {}
         self.content: dict[str, Content] = {region.name: region.content for region in environment.regions}
+        self.system = dict(environment.system_registers)
         self.trace: list[TraceItem] = []
         self.trail: list[int] = []
         self.steps = 0
@@ -81,7 +82,7 @@ class MachineState:
         other = object.__new__(MachineState)
         other.__dict__.update(self.__dict__)
         other.x, other.trace, other.trail = list(self.x), list(self.trace), list(self.trail)
-        other.stack, other.content = dict(self.stack), dict(self.content)
+        other.stack, other.content, other.system = dict(self.stack), dict(self.content), dict(self.system)
         return other
 
     # isa.Machine
@@ -104,11 +105,13 @@ class MachineState:
 
     def read_system(self, name: isa.SystemName) -> Bits:
         try:
-            return self.environment.system_registers[name]
+            return self.system[name]
         except KeyError:
             raise self.failure(f"read of system register {name}, of which nothing is specified") from None
 
     def event(self, event: isa.Event) -> None:
+        if isinstance(event, isa.WriteSystem) and event.name in self.system:
+            self.system[event.name] = event.value
         self.trace.append(event)
 
     def load(self, address: Bits, size: int) -> Bits:
