@@ -17,6 +17,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from bulkhead.errors import InvalidInput
 
+LABEL_REACH = 0x800  # bytes behind a label of no size that are told by its name: a vector table
+
 
 @dataclass(frozen=True, order=True)
 class Symbol:
@@ -79,12 +81,14 @@ class Symbols:
         raise InvalidInput(f"there is no symbol {name}", where=self.path, hint="build the image again")
 
     def at(self, address: int) -> Symbol | None:
-        """The symbol that contains `address`."""
+        """The symbol that contains `address`, or else a label of no size shortly before it."""
         index = bisect.bisect_right(self._addresses, address) - 1
         for symbol in reversed(self.all[max(0, index - 8) : index + 1]):
             if symbol.address <= address < symbol.address + symbol.size or symbol.address == address:
                 return symbol
-        return None
+        # Assembly often declares no sizes: the nearest label before is the best there is.
+        labels = [one for one in self.all[max(0, index - 64) : index + 1] if one.size == 0]
+        return labels[-1] if labels and address - labels[-1].address < LABEL_REACH else None
 
     def line(self, address: int) -> SourceLine | None:
         """The source line of the instruction at `address`."""

@@ -20,8 +20,10 @@ from bulkhead.machine.qemu import KERNEL_ADDRESS, RAM_BASE, QemuConfig
 from bulkhead.machine.run import read_guest
 from bulkhead.machine.store import write_store
 from bulkhead.provision import qemu
+from bulkhead.provision.paths import REPOSITORY
 
 BLOCK = 0x20_0000
+REMAPPED = "/bulkhead"  # what the repository is called in the debug information (flags.toml)
 PAGE = 0x1000  # of boot information behind the host program
 
 
@@ -31,6 +33,8 @@ def gdb_commands(images: build.Images, target: str, vmlinux: Path | None = None)
     commands = [
         "set confirm off",
         "set architecture aarch64",
+        f"set substitute-path {REMAPPED} {REPOSITORY}",
+        *(f"directory {REPOSITORY / workspace}" for workspace in ("engine", "hypervisor-shim")),
         f"file {images.elf}",
         # Until the MMU is on, the engine runs at its load address.
         f"add-symbol-file {images.elf} -o {KERNEL_ADDRESS - engine.base:#x}",
