@@ -13,7 +13,7 @@ use core::ptr::with_exposed_provenance_mut;
 
 use crate::percpu::{COUNTED_CALLS, COUNTED_EXITS, context, current};
 use crate::statics::{CONFIG, LOCK, VMS};
-use crate::sysreg::{dsb_ish, dsb_ishst};
+use crate::sysreg::dsb_ishst;
 use crate::{cache, features, gic, hooks, layout, mem, resident, tlb};
 
 /// This machine. Zero-sized: handing it on costs nothing.
@@ -349,7 +349,6 @@ impl Platform for Machine {
     }
 
     fn put_vcpu(self) {
-        dsb_ish();
         // SAFETY: calls come from the host, which runs on this CPU.
         unsafe { resident::unload(current(), RunState::RUNNABLE) }
     }
