@@ -215,7 +215,7 @@ pub unsafe extern "C" fn bulkhead_machine_hold_lock(handle: *const Handle, held:
 /// many there are. With `capacity` at least that number the list is cleared.
 ///
 /// # Safety
-/// `handle` is alive, `events` points to `capacity` writable events.
+/// `handle` is alive, `events` points to `capacity` writable events (and may be null if that is 0).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bulkhead_machine_take_events(
     handle: *const Handle,
@@ -225,8 +225,10 @@ pub unsafe extern "C" fn bulkhead_machine_take_events(
     // SAFETY: the caller's first condition.
     let mut list = unsafe { &*handle }.machine.events.borrow_mut();
     let count = list.len();
-    // SAFETY: the caller's second condition; no more than `count` are read and `capacity` written.
-    unsafe { ptr::copy_nonoverlapping(list.as_ptr(), events, count.min(capacity)) };
+    if capacity > 0 {
+        // SAFETY: the caller's second condition; no more than `count` are read and `capacity` written.
+        unsafe { ptr::copy_nonoverlapping(list.as_ptr(), events, count.min(capacity)) };
+    }
     if capacity >= count {
         list.clear();
     }
@@ -281,3 +283,7 @@ pub unsafe extern "C" fn bulkhead_call_line(index: usize, line: *mut CallLine) -
     unsafe { line.write(copy) };
     true
 }
+
+#[cfg(test)]
+#[path = "ffi_tests.rs"]
+mod tests;
