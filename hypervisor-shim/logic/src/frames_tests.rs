@@ -31,7 +31,7 @@ fn every_frame_but_the_tables_can_be_had_once_and_the_count_is_exact() {
                 true
             });
             let frame = frame.expect("a frame is left");
-            assert!(seen.insert(frame) && frame >= BASE && frame < BASE + 4 * BLOCK_SIZE);
+            assert!(seen.insert(frame) && (BASE..BASE + 4 * BLOCK_SIZE).contains(&frame));
             frames.push(&mut list, frame);
             assert_eq!(frames.available(), left);
         }
