@@ -21,6 +21,7 @@ GICD = (0x0800_0000, 0x1_0000)
 GICR = (0x080A_0000, 0x2_0000)  # per vCPU
 UART = (0x0900_0000, 0x1000)
 UART_SPI = 1  # INTID 33
+UART_CLOCK = 24_000_000  # Hz
 TIMER_PPIS = (
     13,
     14,
@@ -35,6 +36,8 @@ MIN_MEMORY = 16 * MIB
 MAX_MEMORY = 511 << 30  # 39-bit IPA space above RAM_BASE
 DTB_SPACE = 2 * MIB  # booting.rst: at most 2 MiB
 BLOCK = 2 * MIB
+
+Node = dict[str, Any]  # properties by name; None: a property without a value
 
 
 def check_size(memory: int, cpus: int) -> None:
@@ -125,62 +128,67 @@ def device_tree(
     *, memory: int, cpus: int, append: str, initrd: tuple[int, int] | None, cpu_model: str = "neoverse-n1"
 ) -> bytes:
     """The flattened device tree; `initrd` is (first byte, last byte + 1) in the guest's address space."""
-    nodes: dict[str, dict[str, Any]] = {
-        "/": {
-            "#address-cells": 2,
-            "#size-cells": 2,
-            "compatible": ["linux,dummy-virt"],
-            "model": "Bulkhead VM",
-            "interrupt-parent": GIC_PHANDLE,
-        },
-        "/chosen": {"stdout-path": f"/pl011@{UART[0]:x}"},
-        f"/memory@{RAM_BASE:x}": {"device_type": "memory", "reg": _cells(RAM_BASE, memory)},
+    chosen: Node = {"stdout-path": f"/pl011@{UART[0]:x}"}
+    if append:
+        chosen["bootargs"] = append
+    if initrd:
+        chosen |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
+    root: Node = {
+        "#address-cells": 2,
+        "#size-cells": 2,
+        "compatible": "linux,dummy-virt",
+        "model": "Bulkhead VM",
+    }
+    return _flatten(
+        {
+            "/": {**root, "interrupt-parent": GIC_PHANDLE},
+            "/chosen": chosen,
+            f"/memory@{RAM_BASE:x}": {"device_type": "memory", "reg": _cells(RAM_BASE, memory)},
+            **_cpu_nodes(cpus, cpu_model),
+            **_device_nodes(cpus),
+        }
+    )
+
+
+def _cpu_nodes(cpus: int, cpu_model: str) -> dict[str, Node]:
+    compatible = ["arm,armv8"] if cpu_model == "max" else [f"arm,{cpu_model}", "arm,armv8"]
+    nodes: dict[str, Node] = {
         "/cpus": {"#address-cells": 1, "#size-cells": 0},
         "/psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "hvc"},
-        "/timer": {
-            "compatible": "arm,armv8-timer",
-            "always-on": None,
-            "interrupts": [cell for ppi in TIMER_PPIS for cell in (1, ppi, LEVEL_HIGH)],
-        },
-        f"/intc@{GICD[0]:x}": {
-            "compatible": "arm,gic-v3",
-            "#interrupt-cells": 3,
-            "#address-cells": 2,
-            "#size-cells": 2,
-            "ranges": None,
-            "interrupt-controller": None,
-            "phandle": GIC_PHANDLE,
-            "reg": _cells(*GICD, GICR[0], GICR[1] * cpus),
-        },
-        "/apb-pclk": {
-            "compatible": "fixed-clock",
-            "#clock-cells": 0,
-            "clock-frequency": 24_000_000,
-            "phandle": CLOCK_PHANDLE,
-        },
-        f"/pl011@{UART[0]:x}": {
-            "compatible": ["arm,pl011", "arm,primecell"],
-            "reg": _cells(*UART),
-            "interrupts": [0, UART_SPI, LEVEL_HIGH],
-            "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE],
-            "clock-names": ["uartclk", "apb_pclk"],
-        },
     }
     for index in range(cpus):
-        nodes[f"/cpus/cpu@{index:x}"] = {
-            "device_type": "cpu",
-            "compatible": f"arm,{cpu_model}",
-            "reg": index,
-            "enable-method": "psci",
-        }
-    if append:
-        nodes["/chosen"]["bootargs"] = append
-    if initrd:
-        nodes["/chosen"] |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
-    return _flatten(nodes)
+        cpu = {"device_type": "cpu", "compatible": compatible, "reg": index, "enable-method": "psci"}
+        nodes[f"/cpus/cpu@{index:x}"] = cpu
+    return nodes
 
 
-def _flatten(nodes: dict[str, dict[str, Any]]) -> bytes:
+def _device_nodes(cpus: int) -> dict[str, Node]:
+    timer = [cell for ppi in TIMER_PPIS for cell in (1, ppi, LEVEL_HIGH)]
+    gic: Node = {
+        "compatible": "arm,gic-v3",
+        "reg": _cells(*GICD, GICR[0], GICR[1] * cpus),
+        "phandle": GIC_PHANDLE,
+    }
+    gic |= {"#interrupt-cells": 3, "#address-cells": 2, "#size-cells": 2}
+    gic |= {"ranges": None, "interrupt-controller": None}
+    clock = {
+        "compatible": "fixed-clock",
+        "#clock-cells": 0,
+        "clock-frequency": UART_CLOCK,
+        "phandle": CLOCK_PHANDLE,
+    }
+    uart: Node = {"compatible": ["arm,pl011", "arm,primecell"], "reg": _cells(*UART)}
+    uart |= {"interrupts": [0, UART_SPI, LEVEL_HIGH]}
+    uart |= {"clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE], "clock-names": ["uartclk", "apb_pclk"]}
+    return {
+        "/timer": {"compatible": "arm,armv8-timer", "always-on": None, "interrupts": timer},
+        f"/intc@{GICD[0]:x}": gic,
+        "/apb-pclk": clock,
+        f"/pl011@{UART[0]:x}": uart,
+    }
+
+
+def _flatten(nodes: dict[str, Node]) -> bytes:
     tree = fdt.FDT()
     tree.header.version, tree.header.last_comp_version, tree.header.boot_cpuid_phys = 17, 16, 0
     for path, properties in nodes.items():

@@ -106,7 +106,7 @@ def main(options: RunOptions) -> int:
         result.error = str(error) or "interrupted"
         result.outcome = result.outcome or type(error).__name__
         if isinstance(error, GuestDied):
-            result.outcome = "died"
+            result.outcome, result.output = "died", error.output
     reporter.finish(result)
     return result.status
 
@@ -156,6 +156,8 @@ def _guest_life(
         else:
             _interactive(host, console, reporter)
     finally:
+        if options.script is None:
+            result.output = bytes(console.output)
         if host.machine.alive:
             result.outcome = _outcome(console)
             _close(host, started.vm, console, reporter, result)
