@@ -1,6 +1,9 @@
-"""The image that the proofs are about, built once."""
+"""The image that the proofs are about: one for the whole session, whatever is built meanwhile."""
 
 from __future__ import annotations
+
+import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +12,12 @@ from bulkhead.prove.exec.image import Image
 
 
 @pytest.fixture(scope="session")
-def images() -> Images:
-    """The shipped files."""
-    return build()
+def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """Copies of the shipped files."""
+    built = build()
+    directory = tmp_path_factory.mktemp("image")
+    elf, image = (shutil.copy(path, directory / path.name) for path in (built.elf, built.image))
+    return replace(built, elf=elf, image=image)
 
 
 @pytest.fixture(scope="session")

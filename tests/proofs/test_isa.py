@@ -16,9 +16,13 @@ import pytest
 from unicorn import arm64_const as registers
 
 from bulkhead.prove import isa, smt
+from bulkhead.prove.binding import bind
+from bulkhead.prove.exec.image import Image
 from bulkhead.prove.isa import atomics
 from bulkhead.prove.isa.diagram import Encoding
+from bulkhead.prove.leaves import LEAVES
 from bulkhead.prove.smt import Bits
+from bulkhead.prove.theorems import CALLS
 
 unicorn: Any = importlib.import_module("unicorn")  # only partly annotated
 
@@ -301,3 +305,24 @@ def test_unmodelled_instructions_are_refused(instruction: int, meaning: str) -> 
     with pytest.raises(isa.UnknownInstruction):
         isa.step(machine, instruction)
     assert machine.events == [], meaning
+
+
+def test_words_of_the_proved_code_agree_with_unicorn(reference: Reference, image: Image) -> None:
+    """Each distinct instruction of the calls and leaves, a few times; their events have tests of their own."""
+    symbols = [image.symbol(bind(image, call).symbol) for call in CALLS] + [
+        image.symbol(leaf) for leaf in LEAVES
+    ]
+    words = {
+        image.instruction(pc)
+        for symbol in symbols
+        for pc in range(symbol.address, symbol.address + symbol.size, 4)
+    }
+    outcomes = Counter[str]()
+    for word in words:
+        assert word is not None
+        if isa.decode(word).title not in EVENTS:
+            rng = random.Random(word)
+            for _ in range(4):
+                outcomes[compare(reference, rng, word)] += 1
+    assert outcomes["equal"] > 1000, outcomes
+    assert outcomes["refused here only"] == 0

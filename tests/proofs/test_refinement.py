@@ -19,8 +19,9 @@ from bulkhead.prove.refinement import Refinement
 from bulkhead.prove.theorems import CALLS, Theorem, theorems
 from bulkhead.spec import State, Transaction
 from bulkhead.spec.calls import DEFINITIONS
+from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import Outcome, run
-from bulkhead.spec.words import Word
+from bulkhead.spec.words import Word, term
 
 STEP = 4
 
@@ -53,7 +54,16 @@ def test_certificate_names_image_and_failures(image: Image, images: Images) -> N
     assert [entry["subject"] for entry in record["failed"]] == [one.subject, other.subject]
 
 
-# The prover must notice a wrong program.
+# The prover must notice a wrong program. A part of the states is enough to notice, and quicker.
+
+
+def refine_with_one_range(image: Image, specification: Callable[..., Outcome] | None = None) -> None:
+    """The proof of `map` for VMs with one RAM range."""
+    refinement = Refinement(image, bind(image, "map"), specification)
+    for number in (1, 2, 3):
+        size = refinement.state.vm_word(refinement.arguments["vm"], VmWord.RAM + 2 * number + 1)
+        refinement.solver.assume(term(size) == 0)
+    refinement.prove()
 
 
 def mutate(image: Image, call: str, offset: int, bit: int) -> Image:
@@ -66,19 +76,27 @@ def mutate(image: Image, call: str, offset: int, bit: int) -> Image:
 
 def is_noticed(image: Image, call: str) -> bool:
     try:
-        Refinement(image, bind(image, call)).prove()
+        if call == "map":
+            refine_with_one_range(image)
+        else:
+            Refinement(image, bind(image, call)).prove()
     except ProofFailed:
         return True
     return False
 
 
 @pytest.mark.slow
-def test_bit_flips_in_reclaim_are_noticed(image: Image) -> None:
-    """Of random flips all but those without effect are noticed; the latter are few."""
-    rng = random.Random("reclaim")
-    size = image.symbol(bind(image, "reclaim").symbol).size
-    flips = [(STEP * rng.randrange(size // STEP), rng.randrange(32)) for _ in range(30)]
-    survivors = [flip for flip in flips if not is_noticed(mutate(image, "reclaim", *flip), "reclaim")]
+@pytest.mark.parametrize("call", ["map", "reclaim"])
+def test_bit_flips_are_noticed(image: Image, call: str) -> None:
+    """Of random flips all are noticed but the few that change nothing.
+
+    Such are SUB with ASR #0 for LSL #0, a sign extension of a 64-bit index, flags that nobody reads, and masks of
+    address bits that are zero in every state.
+    """
+    rng = random.Random(call)
+    size = image.symbol(bind(image, call).symbol).size
+    flips = [(STEP * rng.randrange(size // STEP), rng.randrange(32)) for _ in range(16)]
+    survivors = [flip for flip in flips if not is_noticed(mutate(image, call, *flip), call)]
     assert len(survivors) <= 3, survivors
 
 
@@ -108,7 +126,7 @@ def test_dropped_maintenance_in_map_is_noticed(image: Image, what: str) -> None:
     for place in places:
         mutant = Image(image.path, {place: NOP})
         with pytest.raises(ProofFailed) as failure:
-            Refinement(mutant, bind(mutant, "map")).prove()
+            refine_with_one_range(mutant)
         assert "trace" in failure.value.what or "missing" in failure.value.what
 
 
@@ -162,7 +180,7 @@ def test_dropped_condition_of_reclaim_is_noticed(image: Image, number: int) -> N
 def test_dropped_condition_of_map_is_noticed(image: Image, number: int) -> None:
     specification = partial(without_need, "map", number)
     with pytest.raises(ProofFailed):
-        Refinement(image, bind(image, "map"), specification).prove()
+        refine_with_one_range(image, specification)
 
 
 def test_changed_event_is_noticed(image: Image) -> None:
