@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     """Copies of the shipped files."""
     built = build()
     directory = tmp_path_factory.mktemp("image")
-    elf, image = (shutil.copy(path, directory / path.name) for path in (built.elf, built.image))
+    elf, image = (Path(shutil.copy(path, directory)) for path in (built.elf, built.image))
     return replace(built, elf=elf, image=image)
 
 
