@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bulkhead.errors import MachineTimeout
-from bulkhead.machine.channel import Channel, Loop
-from bulkhead.machine.errors import LinkError
-from bulkhead.machine.framing import MAX_BODY, Deframer, FrameError, decode_frame, encode_frame
-from bulkhead.machine.link import Link
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bulkhead.errors import MachineTimeout
+from bulkhead.machine.channel import Channel, Loop
+from bulkhead.machine.errors import HostProgramPanic, LinkError
+from bulkhead.machine.framing import MAX_BODY, Deframer, FrameError, decode_frame, encode_frame
+from bulkhead.machine.link import Link
 
 MESSAGES = st.lists(
     st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=600), st.text(max_size=20)), max_size=5
@@ -131,6 +132,12 @@ def test_events_wait_for_whoever_asks_or_go_to_a_handler() -> None:
     assert seen == [{"n": 1}, {"n": 2}]
     peer.link.call("go")
     assert len(seen) == 5
+
+
+def test_a_panic_of_the_other_end_ends_every_wait() -> None:
+    peer = Peer(lambda request: [encode_frame([0, "panic", {"text": "cpu 1: overflow"}])])
+    with pytest.raises(HostProgramPanic, match="cpu 1: overflow"):
+        peer.link.call("go", timeout=5)
 
 
 def test_damaged_and_senseless_frames_are_counted() -> None:

@@ -41,6 +41,16 @@ class EnginePanic(MachineError):
         self.decoded = decoded
 
 
+class HostProgramPanic(MachineError):
+    """The program at EL1 (hypervisor or payload) found itself wrong and stopped; `text` is what it said."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"the program at EL1 panicked: {text}", hint="this is a defect of that program: report it"
+        )
+        self.text = text
+
+
 class LinkError(MachineError):
     """The program at the other end of the link refused a request: `code`, its own words, and further
     `fields`.

@@ -13,7 +13,7 @@ from typing import Any
 
 from bulkhead.errors import MachineTimeout
 from bulkhead.machine.channel import Channel
-from bulkhead.machine.errors import LinkError
+from bulkhead.machine.errors import HostProgramPanic, LinkError
 from bulkhead.machine.framing import Deframer, encode_frame
 from bulkhead.machine.qmp import Wait
 
@@ -32,7 +32,7 @@ class Link:
         self._replies: dict[int, tuple[int, Fields]] = {}
         self._expected: set[int] = set()
         self._events: deque[tuple[str, Fields]] = deque()
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = {"panic": _panicked}
         channel.receiver = self._receive
 
     @property
@@ -87,6 +87,11 @@ class Link:
             handler(fields)
         else:
             self._events.append((name, fields))
+
+
+def _panicked(event: Fields) -> None:
+    """Raised while the streams are served, so in the middle of whatever waits."""
+    raise HostProgramPanic(str(event.get("text", "")))
 
 
 def wait_ready(link: Link, *, timeout: float = 60.0) -> Fields:

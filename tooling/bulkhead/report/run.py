@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bulkhead.errors import BulkheadError
+
 if TYPE_CHECKING:
     from bulkhead.machine.run import RunResult
     from bulkhead.machine.shim import Stats
@@ -88,8 +90,11 @@ class Reporter:
 def _write(data: bytes) -> None:
     view = memoryview(data)
     sys.stdout.flush()
-    while view:
-        view = view[os.write(sys.stdout.fileno(), view) :]
+    try:
+        while view:
+            view = view[os.write(sys.stdout.fileno(), view) :]
+    except BrokenPipeError as error:
+        raise BulkheadError("nobody reads the output any more") from error
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
