@@ -38,6 +38,8 @@ class Oracle:
         self.host = machine.backend if isinstance(machine.backend, HostBackend) else None
         self.covered: set[tuple[str, str]] = set()
         """(call, SUCCESS or the number and answer of the condition that failed) seen so far."""
+        self.conditions: dict[str, int] = {}
+        """Call → how many conditions it has; known once it has succeeded."""
         self._present: Snapshot | None = None
 
     def forget(self) -> None:
@@ -58,6 +60,8 @@ class Oracle:
             differences += _events(as_specified(self.host.events()), expected.happened)
         assert not differences, "\n  ".join([describe(name, arguments, cpu), *differences])
         self.covered.add((name, branch(expected)))
+        if expected.success is True:
+            self.conditions[name] = len(expected.needs)
         return reply
 
 
