@@ -3,8 +3,8 @@
 use crate::vm::{Activity, SLOTS, Vm};
 use crate::{build, devices, log, schedule};
 use bulkhead_abi::{NO_DEADLINE, exit, standard, status};
+use bulkhead_el1::cpu;
 use bulkhead_el1::hvc::CallError;
-use bulkhead_el1::{boot, cpu};
 
 /// What the CPU does after an exit.
 pub enum Next {
@@ -73,9 +73,7 @@ pub fn refused(index: usize, vm: &mut Vm, vcpu: usize, error: CallError) -> Next
 
 fn end(index: usize, vm: &mut Vm, reason: &str, detail: u64, kill: bool) -> Next {
     SLOTS[index].end(index, vm, reason, detail, kill);
-    if let Some(boot) = boot::info() {
-        (0..boot.cpus as usize).for_each(schedule::kick);
-    }
+    schedule::kick_all();
     Next::Leave
 }
 
@@ -121,7 +119,5 @@ fn turn_on(vm: &mut Vm, target: usize) {
         activity => *activity = Activity::Ready,
     }
     vcpu.reply = 0;
-    if let Some(boot) = boot::info() {
-        schedule::kick(target % boot.cpus as usize);
-    }
+    schedule::kick_vcpu(target);
 }

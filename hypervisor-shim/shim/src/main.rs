@@ -32,12 +32,14 @@ fn main(boot: &'static BootInfo) -> ! {
     memory::init(boot);
     for index in 1..boot.cpus as usize {
         if let Err(status) = cpu::start(boot, index) {
-            log!("CPU {index} does not start: PSCI {status:#x}");
+            log!("CPU {index} does not start: PSCI {status:#x}; {index} CPUs have to do");
+            break;
         }
+        schedule::add_cpu();
     }
     channel::event("ready", |_| {});
     let mut inbox = Inbox::new();
-    cpu_loop(boot, || {
+    cpu_loop(|| {
         while inbox.poll(|request, bad_frames, reply| manage::handle(boot, request, bad_frames, reply)) {}
         manage::power_off_if_asked();
     })
@@ -47,14 +49,14 @@ fn secondary(_index: usize) -> ! {
     match boot::info() {
         Some(boot) => {
             gic::init_cpu(boot);
-            cpu_loop(boot, || {})
+            cpu_loop(|| {})
         }
         None => unreachable!("a secondary starts after the boot CPU"),
     }
 }
 
-fn cpu_loop(boot: &'static BootInfo, mut chores: impl FnMut()) -> ! {
-    let mut scheduler = schedule::Scheduler::new(boot);
+fn cpu_loop(mut chores: impl FnMut()) -> ! {
+    let mut scheduler = schedule::Scheduler::new();
     loop {
         // First the interrupts, then what they are about: one that comes later is pending and ends the wait below.
         schedule::take_interrupts();

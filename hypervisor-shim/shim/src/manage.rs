@@ -6,7 +6,8 @@
 use crate::vm::{SLOTS, SLOTS_MAX, State};
 use crate::{build, devices, memory, schedule, teardown};
 use bulkhead_abi::{BootInfo, CALLS, exit};
-use bulkhead_el1::{cpu, hvc, probe};
+use bulkhead_el1::hvc::{self, CallError};
+use bulkhead_el1::{cpu, probe};
 use bulkhead_link::message::{Answer, Refusal, Request};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -26,7 +27,7 @@ pub fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply
     match request.operation {
         "ping" => ping(boot, reply),
         "start" => start(boot, request, reply)?,
-        "console" => console(boot, request)?,
+        "console" => console(request)?,
         "stop" => teardown::stop(vm_argument(request)?)?,
         "destroy" => destroy(request, reply)?,
         "stats" => stats(bad_frames, reply),
@@ -79,12 +80,12 @@ fn start(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Resu
     Ok(())
 }
 
-fn console(boot: &BootInfo, request: &Request) -> Result<(), Refusal> {
+fn console(request: &Request) -> Result<(), Refusal> {
     let slot = crate::vm::existing(vm_argument(request)?)?;
     let data = request.bytes("data")?;
     let mut vm = slot.vm.lock();
     let taken = devices::type_in(&mut vm, data);
-    schedule::notify(&mut vm, boot.cpus as usize);
+    schedule::notify(&mut vm);
     if taken { Ok(()) } else { Err(Refusal::state("the VM has not read its earlier input")) }
 }
 
@@ -139,15 +140,21 @@ fn stats(bad_frames: u64, reply: &mut Answer) {
     reply.u64("cntfrq", cpu::frequency());
 }
 
-/// The engine's log from byte `offset` (default: the oldest kept), as much as fits, and where to go on.
+/// Bytes that one `log_read` returns at most.
+const LOG_STEP: usize = 64;
+
+/// The engine's log from byte `offset` (default: the newest that fits), and where to go on.
 fn log(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
-    let mut offset = request.u64("offset").unwrap_or(0);
+    let refusal = |error: CallError| Refusal::call(error.call, error.status, error.detail);
+    let mut offset = match request.u64("offset") {
+        Ok(offset) => offset,
+        Err(_) => log_end().map_err(refusal)?.saturating_sub((LOG_MAX - LOG_STEP) as u64),
+    };
     let mut text = [0; LOG_MAX];
     let mut length = 0;
-    while length + 64 <= LOG_MAX {
-        let [next, count, words @ ..] =
-            hvc::log_read(offset).map_err(|error| Refusal::call(error.call, error.status, error.detail))?;
-        let count = (count as usize).min(64);
+    while length + LOG_STEP <= LOG_MAX {
+        let [next, count, words @ ..] = hvc::log_read(offset).map_err(refusal)?;
+        let count = (count as usize).min(LOG_STEP);
         if count == 0 {
             break;
         }
@@ -161,6 +168,18 @@ fn log(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
     reply.text("text", core::str::from_utf8(&text[..length]).unwrap_or_default());
     reply.u64("next", offset);
     Ok(())
+}
+
+/// Offset behind the newest byte of the engine's log.
+fn log_end() -> Result<u64, CallError> {
+    let mut offset = 0;
+    loop {
+        let [next, count, ..] = hvc::log_read(offset)?;
+        if count == 0 || next <= offset {
+            return Ok(next);
+        }
+        offset = next;
+    }
 }
 
 fn probe_address(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {

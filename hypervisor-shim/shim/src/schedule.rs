@@ -5,7 +5,7 @@
 
 use crate::exits::{self, Next};
 use crate::vm::{Activity, SLOTS, SLOTS_MAX, State, Vm};
-use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
+use bulkhead_abi::{CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
 use bulkhead_el1::{boot, cpu, gic, hvc, uart};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,12 +14,29 @@ const SLICE: u64 = 2_000;
 const PLACES: usize = SLOTS_MAX * VCPUS_MAX;
 const NOTHING: usize = usize::MAX;
 
+/// CPUs that run: the first ones.
+static CPUS: AtomicUsize = AtomicUsize::new(1);
 /// The VM whose vCPU is loaded on each CPU, or [`NOTHING`].
 static LOADED: [AtomicUsize; CPUS_MAX] = [const { AtomicUsize::new(NOTHING) }; CPUS_MAX];
 /// Something new to run, or to give up, on each CPU.
 static ATTENTION: [AtomicBool; CPUS_MAX] = [const { AtomicBool::new(false) }; CPUS_MAX];
 /// The UART has something for the boot CPU.
 static RECEIVED: AtomicBool = AtomicBool::new(false);
+
+/// Number of CPUs that run.
+pub fn cpus() -> usize {
+    CPUS.load(Ordering::Acquire)
+}
+
+/// One more CPU has been started; before any VM is.
+pub fn add_cpu() {
+    CPUS.fetch_add(1, Ordering::Release);
+}
+
+/// The CPU that vCPU `vcpu` of any VM runs on.
+fn place_of(vcpu: usize) -> usize {
+    vcpu % cpus()
+}
 
 /// Takes this CPU's pending interrupts. The UART stays masked until the boot CPU has emptied it.
 pub fn take_interrupts() {
@@ -32,7 +49,7 @@ pub fn take_interrupts() {
 }
 
 /// Makes CPU `target` look for work.
-pub fn kick(target: usize) {
+fn kick(target: usize) {
     ATTENTION[target].store(true, Ordering::Release);
     match boot::info() {
         Some(boot) if target != cpu::index() => gic::kick(boot, target),
@@ -40,11 +57,21 @@ pub fn kick(target: usize) {
     }
 }
 
+/// Makes the CPU of vCPU `vcpu` look for work.
+pub fn kick_vcpu(vcpu: usize) {
+    kick(place_of(vcpu));
+}
+
+/// Makes every CPU look for work.
+pub fn kick_all() {
+    (0..cpus()).for_each(kick);
+}
+
 /// Kicks the CPUs of those vCPUs of `vm` that its interrupt controller has something for.
-pub fn notify(vm: &mut Vm, cpus: usize) {
+pub fn notify(vm: &mut Vm) {
     let mut vcpus = vm.gic.take_notifications();
     while vcpus != 0 {
-        kick(vcpus.trailing_zeros() as usize % cpus);
+        kick_vcpu(vcpus.trailing_zeros() as usize);
         vcpus &= vcpus - 1;
     }
 }
@@ -65,14 +92,13 @@ pub fn unload(vm: usize) {
 /// One CPU's turn-taking.
 pub struct Scheduler {
     cpu: usize,
-    cpus: usize,
     last: usize,
 }
 
 impl Scheduler {
     /// For this CPU.
-    pub fn new(boot: &BootInfo) -> Self {
-        Self { cpu: cpu::index(), cpus: boot.cpus as usize, last: 0 }
+    pub fn new() -> Self {
+        Self { cpu: cpu::index(), last: 0 }
     }
 
     /// Unloads a vCPU whose VM runs no more, so that its frame can be reclaimed.
@@ -103,7 +129,7 @@ impl Scheduler {
         for step in 1..=PLACES {
             let place = (self.last + step) % PLACES;
             let (index, vcpu) = (place / VCPUS_MAX, place % VCPUS_MAX);
-            if vcpu % self.cpus != self.cpu || except == Some(place) || SLOTS[index].state() != State::Running {
+            if place_of(vcpu) != self.cpu || except == Some(place) || SLOTS[index].state() != State::Running {
                 continue;
             }
             let mut vm = SLOTS[index].vm.lock();
@@ -168,7 +194,7 @@ impl Scheduler {
             Ok(exit) => exits::handle(index, &mut vm, vcpu, &exit),
             Err(error) => exits::refused(index, &mut vm, vcpu, error),
         };
-        notify(&mut vm, self.cpus);
+        notify(&mut vm);
         next
     }
 }

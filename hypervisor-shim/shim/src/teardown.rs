@@ -3,8 +3,8 @@
 use crate::memory;
 use crate::schedule;
 use crate::vm::{SLOTS, State, Vm, existing};
+use bulkhead_el1::cpu;
 use bulkhead_el1::hvc::{self, CallError};
-use bulkhead_el1::{boot, cpu};
 use bulkhead_link::message::Refusal;
 use bulkhead_logic::frames::List;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub fn stop(index: usize) -> Result<(), Refusal> {
         vm.console.flush(index);
         // BAD_STATE: the VM has just ended by itself.
         let _ = hvc::patiently(|| hvc::vm_kill(index as u64));
-        (0..cpus()).for_each(schedule::kick);
+        schedule::kick_all();
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ pub fn stop(index: usize) -> Result<(), Refusal> {
 pub fn destroy(index: usize) -> Result<Returned, Refusal> {
     stop(index)?;
     schedule::unload(index);
-    (0..cpus()).for_each(schedule::kick);
+    schedule::kick_all();
     let deadline = cpu::now().saturating_add(cpu::ticks(PATIENCE));
     while schedule::is_loaded(index) {
         if cpu::now() >= deadline {
@@ -69,10 +69,6 @@ pub fn destroy(index: usize) -> Result<Returned, Refusal> {
     let returned = take_apart(index, &mut slot.vm.lock())?;
     slot.set_state(State::Free);
     Ok(returned)
-}
-
-fn cpus() -> usize {
-    boot::info().map_or(1, |boot| boot.cpus as usize)
 }
 
 fn refusal(error: CallError) -> Refusal {

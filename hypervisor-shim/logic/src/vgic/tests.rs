@@ -195,3 +195,48 @@ fn registers_read_back_and_out_of_range_ones_are_zero() {
         gic.fold(vcpu, [u64::MAX; 3]);
     }
 }
+
+/// The checks of the engine before it enters a vCPU.
+fn is_sound(lists: &[u64; 3]) -> bool {
+    let allowed = PENDING | ACTIVE | 1 << 60 | 0xff << 48 | 1 << 41 | 0xffff_ffff;
+    let sound = |list: &u64| {
+        let well_formed = list & !allowed == 0 && list & (PENDING | ACTIVE) != 0 && list >> 60 & 1 == 1;
+        *list == 0 || well_formed && id_of(*list) < 1020 && id_of(*list) != TIMER
+    };
+    let twice =
+        |one: usize, other: usize| lists[one] != 0 && lists[other] != 0 && id_of(lists[one]) == id_of(lists[other]);
+    lists.iter().all(sound) && !twice(0, 1) && !twice(0, 2) && !twice(1, 2)
+}
+
+#[test]
+fn whatever_a_vm_does_the_engine_accepts_the_lists_and_no_interrupt_is_listed_twice() {
+    const VCPUS: usize = 4;
+    let mut gic = ready(VCPUS);
+    let mut running: [Option<[u64; 3]>; VCPUS] = [None; VCPUS];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |bound: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 33) % bound
+    };
+    for _ in 0..200_000 {
+        let vcpu = random(VCPUS as u64) as usize;
+        match random(6) {
+            0 => gic.set_line(random(140) as usize, random(2) == 0),
+            1 => gic.send_sgi(vcpu, random(1 << 28) | random(2) << 40),
+            2 => gic.distributor_write(random(0x700) * 4 % 0x1000, 4, random(1 << 31)),
+            3 => gic.redistributor_write(vcpu as u64 * 0x2_0000 + 0x1_0000 + random(0x400) * 4, 4, random(1 << 31)),
+            4 => gic.distributor_write(0x6000 + random(128) * 8, 8, random(6)),
+            _ => match running[vcpu].take() {
+                None => {
+                    let lists = gic.fill(vcpu).lists;
+                    assert!(is_sound(&lists), "{lists:x?}");
+                    for other in running.iter().flatten().flatten().filter(|list| **list != 0 && id_of(**list) >= 32) {
+                        assert!(lists.iter().all(|list| *list == 0 || id_of(*list) != id_of(*other)));
+                    }
+                    running[vcpu] = Some(lists);
+                }
+                Some(lists) => gic.fold(vcpu, lists.map(|list| list & !(random(4) << 62))),
+            },
+        }
+    }
+}
