@@ -19,8 +19,6 @@ from native.scene import ADDRESSES, LIVE, Scene
 from native.test_frames import TAKES_HOST_FRAME, TAKES_OWN_FRAME
 from native.test_priority import ERRORS, Error
 
-pytestmark = pytest.mark.host
-
 Case = Callable[[Machine], dict[str, int]]
 """Prepares a machine and gives the arguments of a call that breaks one condition."""
 VCPUS = 8
