@@ -47,6 +47,7 @@ SYSTEM = {
     "ICC_IGRPEN1_EL1": (3, 0, 12, 12, 7), "ICC_IAR1_EL1": (3, 0, 12, 12, 0), "ICC_EOIR1_EL1": (3, 0, 12, 12, 1),
     "ICC_SGI1R_EL1": (3, 0, 12, 11, 5), "ICC_SRE_EL1": (3, 0, 12, 12, 5), "OSLSR_EL1": (2, 0, 1, 1, 4),
     "MDSCR_EL1": (2, 0, 0, 2, 2), "LORC_EL1": (3, 0, 10, 4, 3), "SP_EL1": (3, 4, 4, 1, 0), "HCR_EL2": (3, 4, 1, 1, 0),
+    "REVIDR_EL1": (3, 0, 0, 0, 6), "AIDR_EL1": (3, 1, 0, 0, 7),
 }  # fmt: skip
 """op0, op1, CRn, CRm, op2 of system registers (D19)."""
 

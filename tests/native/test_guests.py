@@ -156,6 +156,11 @@ def test_registers_that_read_sanitized(machine: Machine, register: str) -> None:
         assert value & 0xF <= 1, "no more than 36 bits of physical address"
 
 
+@pytest.mark.parametrize("register", ["REVIDR_EL1", "AIDR_EL1"])
+def test_a_vm_reads_its_revision_registers_as_zero(machine: Machine, register: str) -> None:
+    assert Guest(machine, code(*move(5, PATTERN), mrs(5, register), *report(5))).reports(1) == [0]
+
+
 def test_an_access_that_cannot_be_described_aborts_in_the_guest(machine: Machine) -> None:
     pair = 0xA9400000 | 6 << 10 | 26 << 5 | 5  # LDP x5, x6, [x26]
     page = with_vectors([*move(26, DEVICE), pair], [mrs(0, "ESR_EL1"), mrs(1, "FAR_EL1"), *report(0, 1)])
