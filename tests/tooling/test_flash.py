@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.image import flash as module
 from bulkhead.image.flash import flash

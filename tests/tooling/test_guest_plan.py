@@ -8,6 +8,7 @@ from typing import Any
 
 import fdt
 import pytest
+
 from bulkhead.errors import InvalidInput
 from bulkhead.machine.guest import MAX_CPUS, MIB, RAM_BASE, GuestPlan, device_tree, plan_guest
 from bulkhead.machine.kernel import Kernel, read_kernel

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+
 from bulkhead.errors import InvalidInput
 from bulkhead.inspect.pagetable import MalformedTable, Mapping, Reach, leaves, tables, translate
 from bulkhead.inspect.panic import describe_esr, describe_panic, parse_panic

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.image.elf import Program, Section, Segment, read_program
 from bulkhead.image.layout import Layout, check, faults

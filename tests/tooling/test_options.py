@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from bulkhead.errors import InvalidInput
 from bulkhead.machine.options import APPEND_MAX, MIB, RunOptions, parse_memory, parse_options
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from bare import bare_image
+
 from bulkhead.errors import MachineError, MachineTimeout
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.machine.errors import EnginePanic, MachineDied

@@ -6,10 +6,11 @@ import io
 import struct
 
 import pytest
-from bulkhead.errors import InvalidInput
-from bulkhead.machine.store import PAGE, read_store, write_store
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bulkhead.errors import InvalidInput
+from bulkhead.machine.store import PAGE, read_store, write_store
 
 NAMES = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789.-", min_size=1, max_size=23)
 
