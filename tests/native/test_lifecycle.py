@@ -186,14 +186,11 @@ def test_ram_begins_and_ends_where_declared(machine: Machine, vm: Build, base: i
 
 @pytest.mark.parametrize("position", ["first", "last"])
 def test_first_and_last_frame_of_the_split_block(machine: Machine, vm: Build, position: str) -> None:
-    frames = list(machine.free_frames())
-    frame = frames[0] if position == "first" else frames[-1]
-    one = vm()
-    if frame == one.root:
-        assert machine.host_walk(frame) is None
-        return
-    one.cover(RAM)
-    if machine.frame_record(frame).kind == Kind.HOST:
-        machine.ok("map", vm=0, ipa=RAM, frame=frame, size=PAGE, mode=0)
-        assert machine.vm_walk(0, RAM) == frame
+    frame = {"first": machine.take(), "last": list(machine.free_frames())[-1]}[position]
+    vm().cover(RAM)
+    machine.ok("map", vm=0, ipa=RAM, frame=frame, size=PAGE, mode=0)
+    assert machine.vm_walk(0, RAM) == frame
     assert machine.host_walk(frame) is None
+    machine.ok("vm_kill", vm=0)
+    machine.ok("reclaim", frame=frame)
+    assert machine.host_walk(frame) == frame

@@ -59,7 +59,8 @@ class Calls(RuleBasedStateMachine):
 
 
 Calls.TestCase.settings = settings(max_examples=15, stateful_step_count=50)
-TestCalls = Calls.TestCase
+# Shortening a sequence that fails takes up to five minutes.
+TestCalls = pytest.mark.timeout(900)(Calls.TestCase)
 
 
 NEEDED = {name: {"SUCCESS"} for name in CALLS} | {

@@ -42,6 +42,6 @@ def engine() -> tuple[Any, Any]:
         raise BuildError(
             "the host build of the engine is missing",
             where="bulkhead._engine",
-            hint="python -m maturin develop",
+            hint="python3 tasks.py setup",
         ) from error
     return module.ffi, module.lib
