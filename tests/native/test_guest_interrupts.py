@@ -5,19 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import Machine
-from bulkhead.conformance.machine import MASK
-from native.guest import (
-    FOREVER,
-    GIC_ON,
-    ISB,
-    WFI,
-    Guest,
-    code,
-    move,
-    mrs,
-    msr,
-    report,
-)
+from bulkhead.conformance.machine import ABI, MASK
+from native.guest import FOREVER, GIC_ON, ISB, WAIT, WFI, Guest, code, move, mrs, msr, report
 
 pytestmark = pytest.mark.qemu
 
@@ -75,3 +64,16 @@ def test_deadline_of_a_wait(machine: Machine) -> None:
 def test_counter_starts_near_zero(machine: Machine) -> None:
     (count,) = Guest(machine, code(mrs(0, "CNTVCT_EL0"), *report(0))).reports(1)
     assert count < 62_500_000 * 10
+
+
+def test_a_guest_that_never_exits_is_interrupted(machine: Machine) -> None:
+    guest = Guest(machine, code(FOREVER))
+    for _ in range(2):
+        results = machine.ok("vcpu_run", vcpu=guest.vm.contexts[0]).results
+        assert ABI.exit_class(results["class"]).name == "IRQ"
+
+
+def test_a_listed_interrupt_that_is_not_taken_stays_listed(machine: Machine) -> None:
+    guest = Guest(machine, WAIT)
+    pending = PENDING | GROUP1 | 0xA0 << 48 | 77
+    assert guest.run(lr1=pending).lists == (0, pending, 0)
