@@ -134,6 +134,22 @@ def test_events_wait_for_whoever_asks_or_go_to_a_handler() -> None:
     assert len(seen) == 5
 
 
+def test_what_arrives_before_there_is_a_link_is_not_lost() -> None:
+    ours, theirs = socket.socketpair()
+    loop = Loop()
+    channel = Channel("link", ours, loop)
+    wire = encode_frame([0, "ready", {}])
+    theirs.sendall(wire[:5])
+    loop.step(1)
+    theirs.sendall(wire[5:])
+    loop.step(1)
+
+    def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+        assert condition(), what
+
+    assert Link(channel, wait).event("ready") == {}
+
+
 def test_a_panic_of_the_other_end_ends_every_wait() -> None:
     peer = Peer(lambda request: [encode_frame([0, "panic", {"text": "cpu 1: overflow"}])])
     with pytest.raises(HostProgramPanic, match="cpu 1: overflow"):

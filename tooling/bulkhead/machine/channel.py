@@ -16,17 +16,28 @@ Receiver = Callable[[bytes], None]
 
 
 class Channel:
-    """One stream: `send` queues bytes, `receiver` gets whatever arrives, `open` turns false at its end."""
+    """One stream: `send` queues bytes, `deliver_to` says who gets what arrives, `open` turns false at its end.
+
+    What arrives before anybody wants it is kept.
+    """
 
     def __init__(self, name: str, stream: socket.socket, loop: Loop) -> None:
         stream.setblocking(False)
         self.name = name
         self.open = True
-        self.receiver: Receiver = lambda data: None
+        self._early = bytearray()
+        self._receiver: Receiver = self._early.extend
         self._stream = stream
         self._pending = bytearray()
         self._loop = loop
         loop.selector.register(stream, selectors.EVENT_READ, self._ready)
+
+    def deliver_to(self, receiver: Receiver) -> None:
+        """Hand over everything that has arrived unread, and from now on whatever arrives."""
+        early, self._early = bytes(self._early), bytearray()
+        self._receiver = receiver
+        if early:
+            receiver(early)
 
     def send(self, data: bytes) -> None:
         """Queue `data`; it leaves as fast as the machine takes it."""
@@ -64,7 +75,7 @@ class Channel:
         except OSError:
             data = b""
         if data:
-            self.receiver(data)
+            self._receiver(data)
         else:
             self.close()
 

@@ -28,7 +28,7 @@ class GdbStub:
         self._wait = wait
         self._buffer = bytearray()
         self._numbers: dict[str, tuple[int, int]] = {}
-        channel.receiver = self._buffer.extend
+        channel.deliver_to(self._buffer.extend)
 
     def register(self, name: str, cpu: int = 0) -> int:
         """Value of a register of one CPU, named as in the Arm ARM (`VTTBR_EL2`, `pc`, `x0`)."""

@@ -33,7 +33,7 @@ class Link:
         self._expected: set[int] = set()
         self._events: deque[tuple[str, Fields]] = deque()
         self._handlers: dict[str, Handler] = {"panic": _panicked}
-        channel.receiver = self._receive
+        channel.deliver_to(self._receive)
 
     @property
     def bad_frames(self) -> int:

@@ -149,7 +149,7 @@ class QemuMachine:
         finally:
             for stream in theirs:
                 stream.close()
-        self._channels["uart0"].receiver = self.console.receive
+        self._channels["uart0"].deliver_to(self.console.receive)
         self.qmp = Qmp(self._channels["qmp"], self.wait_until)
         self.qmp.connect()
 

@@ -31,7 +31,7 @@ class Qmp:
         self._greeted = False
         self._answers: dict[int, dict[str, Any]] = {}
         self._ids = itertools.count(1)
-        channel.receiver = self._receive
+        channel.deliver_to(self._receive)
 
     def connect(self) -> None:
         """Wait for the greeting and leave the negotiation mode."""
