@@ -85,7 +85,7 @@ def table(proved: dict[Theorem, Evidence], remembered: set[Theorem]) -> Table:
         result.add_row(
             theorem.subject,
             theorem.claim,
-            "[green]proved" + (" (earlier)" if theorem in remembered else ""),
+            "[green]on record" if theorem in remembered else "[green]proved",
             str(details.get("paths", "")),
             str(details.get("longest_path", "")),
             str(len(details["refusals"])) if "refusals" in details else "",

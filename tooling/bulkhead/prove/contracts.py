@@ -8,7 +8,7 @@ that are assumed.
 from __future__ import annotations
 
 from bulkhead.spec import stage2
-from bulkhead.spec.state import HOST, State
+from bulkhead.spec.state import HOST, VM_SLOTS, State
 from bulkhead.spec.words import term
 
 from . import smt
@@ -16,7 +16,7 @@ from .exec.explore import Contract
 from .exec.state import MachineState
 from .lowering import Leaf
 from .smt import Bits
-from .symbolic import digest, pack
+from .symbolic import digest, is_empty, pack
 
 MEASURING = ("bulkhead_measure_words", "bulkhead_measure_frame")
 """Leaves whose functional contract is assumed, and tested against hashlib: SHA-256 on registers and stack."""
@@ -29,6 +29,8 @@ def contracts(state: State) -> dict[str, Contract]:
         "bulkhead_clean_frame": lambda machine: clean_frame(machine, state),
         "bulkhead_fill_host_table": lambda machine: fill_host_table(machine, state),
         "bulkhead_fill_frame_records": lambda machine: fill_frame_records(machine, state),
+        "bulkhead_table_is_empty": lambda machine: table_is_empty(machine, state),
+        "bulkhead_clear_vm": clear_vm,
         "bulkhead_measure_words": lambda machine: measure(machine, state, with_frame=False),
         "bulkhead_measure_frame": lambda machine: measure(machine, state, with_frame=True),
     }
@@ -94,6 +96,27 @@ def fill_frame_records(machine: MachineState, state: State) -> list[Bits]:
     return []
 
 
+def table_is_empty(machine: MachineState, state: State) -> list[Bits]:
+    """x0 is 1 if no entry of the table at x0 is valid, else 0; the call has changed no entry before."""
+    table = frame_argument(machine, state, machine.x[0])
+    prove_untouched(machine, table)
+    return [smt.choose(is_empty(table), smt.word(1), smt.word(0))]
+
+
+def clear_vm(machine: MachineState) -> list[Bits]:
+    """The 64 words of the VM record at x0 become zero."""
+    vms = next(region for region in machine.environment.regions if region.name == "VMS")
+    index = smt.simplify(smt.shift_right(machine.x[0] - vms.base, 3))
+    slot = smt.simplify(smt.shift_right(index, 6))
+    aligned = machine.x[0] - vms.base == slot << 9
+    exists = smt.both(aligned, smt.unsigned_less(slot, VM_SLOTS))
+    machine.environment.solver.prove(exists, "argument of a leaf is not a VM record", machine.pc)
+    machine.content["VMS"] = machine.content["VMS"].change(
+        lambda other: smt.shift_right(other, 6) == slot, lambda _: smt.word(0)
+    )
+    return []
+
+
 def prove_block(machine: MachineState, state: State, block: Bits) -> None:
     """The block exists."""
     blocks = smt.shift_right(term(state.config.frames), stage2.TABLE_SHIFT)
@@ -121,10 +144,10 @@ def measure(machine: MachineState, state: State, with_frame: bool) -> list[Bits]
 
 def prove_untouched(machine: MachineState, frame: Bits) -> None:
     """The frame still has the content that it had when the call began."""
-    probe = smt.fresh("measured_word")
+    probe = smt.fresh("any_word")
     ram = machine.content["RAM"]
     in_frame = smt.shift_right(probe, stage2.TABLE_SHIFT) == frame
     same = ram[probe] == ram.base(probe)
     machine.environment.solver.prove(
-        smt.implies(in_frame, same), "the measured frame has been changed before", machine.pc
+        smt.implies(in_frame, same), "a frame that a leaf reads has been changed before", machine.pc
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bulkhead.spec import stage2
-from bulkhead.spec.state import HOST
+from bulkhead.spec.state import HOST, VmWord
 
 from . import isa, layout, smt
 from .exec.errors import ProofFailed
@@ -48,6 +48,13 @@ class Setting:
     base: Bits
     trace: list[TraceItem]
     system_registers: Mapping[isa.SystemName, Bits] = field(default_factory=dict)
+    words: int = WORDS
+    result: Bits | None = None
+
+
+def frame_word(index: int) -> Bits:
+    """What a word of the frame holds before the call."""
+    return smt.function("frame_content", 64, 64)(smt.word(index))
 
 
 def word_stores(value: Callable[[int], Bits]) -> list[TraceItem]:
@@ -95,11 +102,28 @@ def fill_frame_records() -> list[Setting]:
     return [Setting({0: block}, base, word_stores(lambda _: pack(HOST)))]
 
 
+def table_is_empty() -> list[Setting]:
+    """No store; 1 exactly if bit 0 of all words is zero."""
+    address = smt.variable("address")
+    empty = smt.both(*(frame_word(index) & 1 == 0 for index in range(WORDS)))
+    result = smt.choose(empty, smt.word(1), smt.word(0))
+    return [Setting({0: address}, in_ram_window(address), [], result=result)]
+
+
+def clear_vm() -> list[Setting]:
+    """Zero in each of 64 words, the state of the VM last."""
+    record = smt.variable("record")
+    stores: list[TraceItem] = [Store("FRAME", smt.word(index), smt.word(0)) for index in range(63, -1, -1)]
+    return [Setting({0: record}, record, stores, words=VmWord.COUNT)]
+
+
 LEAVES: Mapping[str, Callable[[], list[Setting]]] = {
     "bulkhead_zero_frame": zero_frame,
     "bulkhead_clean_frame": clean_frame,
     "bulkhead_fill_host_table": fill_host_table,
     "bulkhead_fill_frame_records": fill_frame_records,
+    "bulkhead_table_is_empty": table_is_empty,
+    "bulkhead_clear_vm": clear_vm,
 }
 """Leaves whose contracts are proved, with all ways to call them."""
 
@@ -109,17 +133,20 @@ def prove(image: Image, leaf: str) -> Kept:
     kept = Kept(leaf)
     unknown = smt.function("frame_content", 64, 64)
     for setting in LEAVES[leaf]():
-        frame = Region("FRAME", setting.base, smt.word(WORDS), Content(unknown))
+        frame = Region("FRAME", setting.base, smt.word(setting.words), Content(unknown))
         solver = Solver(kept.statistics)
         environment = Environment(image, solver, (frame,), setting.system_registers, known_indices=None)
         explorer = Explorer(environment, {})
         explorer.summary = kept.summary
-        explorer.run(leaf, setting.arguments, partial(compare, setting.trace))
+        explorer.run(leaf, setting.arguments, partial(compare, setting))
     return kept
 
 
-def compare(wanted: list[TraceItem], machine: MachineState) -> None:
-    """The machine's trace is the wanted one, item by item."""
+def compare(setting: Setting, machine: MachineState) -> None:
+    """The machine's result and its trace, item by item, are the wanted ones."""
+    wanted = setting.trace
+    if setting.result is not None:
+        machine.environment.solver.prove(machine.x[0] == setting.result, "x0 is not the result", machine.pc)
     done = [item for item in machine.trace if not isinstance(item, isa.ReadSystem)]
     if len(done) != len(wanted):
         raise machine.failure(f"{len(done)} effects instead of {len(wanted)}")

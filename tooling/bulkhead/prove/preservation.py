@@ -17,7 +17,11 @@ from . import smt
 from .exec.errors import ProofFailed
 from .exec.solver import Solver, Statistics
 from .smt import Bits
-from .symbolic import fact, unknown_state
+from .symbolic import empty_entry, fact, unknown_state
+
+BACK_POINTERS = {("vm_destroy", "frame"): 3}
+"""How many records the proof follows from a frame to its parent: that nothing is left below an empty root takes the
+way from a page over its tables of level 3 and 2."""
 
 
 @dataclass
@@ -36,6 +40,8 @@ class Preservation:
         self.call = call
         self.solver = Solver()
         self._depth = 0
+        self._limit = 0
+        self._emptying = False
         self.state = unknown_state(self._touch)
         self.arguments = {name: smt.variable(name) for name in ARGUMENTS[call]}
         self.solver.assume(fact(config_invariant(self.state.config)))
@@ -48,13 +54,20 @@ class Preservation:
             raise ProofFailed(f"no state with the invariants lets {self.call} succeed")
         for name, invariant in INVARIANTS.items():
             key = smt.variable(f"any_{name}")
+            self._limit = BACK_POINTERS.get((self.call, name), 0)
             with self.solver.scope():
                 goal = fact(invariant(self.outcome.committed, key))
                 self.solver.prove(goal, f"{self.call} can break the invariant `{name}`")
         return Preserved(self.call, tuple(INVARIANTS), self.solver.statistics)
 
     def _touch(self, name: str, key: Bits) -> None:
-        if self._depth:
+        if self._emptying:
+            return
+        if name == "ram":
+            self._emptying = True
+            self.solver.assume(empty_entry(self.state, key))
+            self._emptying = False
+        if self._depth and (name != "frame" or self._depth > self._limit):
             return
         self._depth += 1
         try:

@@ -116,6 +116,7 @@ def unknown_state(touch: Touch) -> State:
         vm=words("vm"),
         digest=digest,
         counter=smt.variable("counter"),
+        emptiness=lambda _ram, table: is_empty(term(table)),
     )
 
 
@@ -128,6 +129,17 @@ def digest(words: tuple[Word, ...], frame: Word | None, _ram: Map[Word]) -> tupl
         for position in range(DIGEST_WORDS)
     ]
     return parts[0], parts[1], parts[2], parts[3]
+
+
+def is_empty(table: Bits) -> Bool:
+    """Whether the table was empty when the call began, as an unknown predicate; `empty_entry` is what it implies."""
+    return smt.function("table_is_empty", 64, 1)(smt.simplify(table)) == 1
+
+
+def empty_entry(state: State, word: Bits) -> Bool:
+    """An entry of an empty table is not valid."""
+    table = smt.shift_right(word, 9)
+    return smt.implies(is_empty(table), term(state.ram[word] & 1) == 0)
 
 
 def pack(record: Record) -> Bits:

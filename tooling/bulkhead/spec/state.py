@@ -99,6 +99,15 @@ words.
 """
 
 
+Emptiness = Callable[[Map[Word], Word], Truth]
+"""Whether no entry of the translation table in a frame is valid."""
+
+
+def no_valid_entry(ram: Map[Word], table: Word) -> Truth:
+    """Bit 0 of all 512 words of the frame is zero (DDI 0487 section D8.3)."""
+    return all_of(*(ram[table << 9 | index] & 1 == 0 for index in range(512)))
+
+
 @dataclass(frozen=True)
 class Config:
     """What boot fixes: address of frame 0, number of frames (a multiple of 512) and of CPUs."""
@@ -125,6 +134,7 @@ class State:
     vm: Map[Word]
     digest: Digest
     counter: Word = 0
+    emptiness: Emptiness = no_valid_entry
 
     def copy(self) -> State:
         """An independent state, to be changed by one call."""
@@ -136,6 +146,10 @@ class State:
             host_entry=self.host_entry.copy(),
             vm=self.vm.copy(),
         )
+
+    def is_empty(self, table: Word) -> Truth:
+        """No entry of the table in this frame is valid."""
+        return self.emptiness(self.ram, table)
 
     def vm_word(self, vm: Word, word: Word) -> Word:
         """A word of the record of a VM."""

@@ -24,7 +24,7 @@ from .errors import ProofFailed, SolverGaveUp
 bitwuzla: Any = importlib.import_module("bitwuzla")  # no type information either
 
 QUICK_MILLISECONDS = 400
-PATIENT_MILLISECONDS = 60_000
+PATIENT_MILLISECONDS = 120_000
 
 
 @dataclass

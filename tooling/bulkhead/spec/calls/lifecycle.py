@@ -8,7 +8,6 @@ from ..state import VCPUS_MAX, Kind, Record, Run, VmState, VmWord
 from ..transaction import Transaction
 from ..words import Word, all_of, any_of, at_most, below, choose, implies, minus, negate, plus
 from . import frames
-from .tables import is_empty
 
 MEASURE_CREATE, MEASURE_RANGE = 1, 2
 LIMIT = 1 << stage2.IPA_BITS
@@ -106,7 +105,7 @@ def vm_destroy(t: Transaction, vm: Word) -> None:
     root = t.before.vm_word(vm, VmWord.ROOT)
     for index in range(VCPUS_MAX):
         t.need(t.before.vm_word(vm, VmWord.VCPU + index) == 0, "NOT_EMPTY")
-    t.need(is_empty(t, root), "NOT_EMPTY")
+    t.need(t.before.is_empty(root), "NOT_EMPTY")
 
     t.emit(InvalidateVm(vm))
     frames.return_to_host(t, root)

@@ -6,7 +6,7 @@ from .. import stage2
 from ..events import FillFrameRecords, FillHostTable, InvalidateHostPage, InvalidateVmPage, Publish
 from ..state import HOST, Kind, Record, VmWord
 from ..transaction import Transaction
-from ..words import Truth, Word, all_of, any_of, choose, negate, shift_right
+from ..words import Word, all_of, any_of, choose, negate, shift_right
 from . import frames
 
 BLOCK_SIZE = 2 << 20
@@ -68,7 +68,7 @@ def table_reclaim(t: Transaction, table: Word) -> None:
     """An empty table of level 2 or 3 goes back to the host, zeroed."""
     frame, record = frames.need_split_frame(t, table, 1)
     t.need(all_of(record.kind == Kind.VM_TABLE, negate(record.level == 1)), "NOT_OWNED", 1)
-    t.need(is_empty(t, frame), "NOT_EMPTY")
+    t.need(t.before.is_empty(frame), "NOT_EMPTY")
 
     parent = t.before.frame[record.parent]
     level3_ipa = parent.slot << 30 | record.slot << 21
@@ -76,9 +76,3 @@ def table_reclaim(t: Transaction, table: Word) -> None:
     t.set_entry(record.parent, record.slot, 0)
     t.emit(InvalidateVmPage(record.vm, ipa))
     frames.return_to_host(t, frame)
-
-
-def is_empty(t: Transaction, table: Word) -> Truth:
-    """No entry of the table is valid."""
-    entries = (t.before.ram[stage2.word(table, index)] for index in range(stage2.TABLE_ENTRIES))
-    return all_of(*(negate(stage2.is_valid(entry)) for entry in entries))
