@@ -43,9 +43,7 @@ class EngineView:
     """Everything below is one moment of a stopped machine."""
 
     def __init__(self, ram: RamSnapshot, symbols: Symbols, el2_root: int, host_root: int | None) -> None:
-        """`el2_root`: table of the engine's stage 1; `host_root`: of the host's stage 2 if some CPU ran the
-        host.
-        """
+        """`el2_root`: the engine's stage 1; `host_root`: the host's stage 2, if some CPU ran the host."""
         self.ram = ram
         self.symbols = symbols
         self.el2_root = el2_root
@@ -140,9 +138,7 @@ class EngineView:
         return tables(self.ram.words, self.frame_address(self.vm(slot).root), VM_LEVEL)
 
     def digest(self) -> str:
-        """A hash of every record and of all the host's stage 2: equal if and only if nothing about them
-        changed.
-        """
+        """A hash of all records and the host's stage 2: equal if and only if nothing of them changed."""
         state = hashlib.sha256()
         for block in range(self.config.frames // FRAMES_PER_BLOCK):
             kind = self.block_record(block)

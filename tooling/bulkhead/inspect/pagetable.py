@@ -25,9 +25,7 @@ def span(level: int) -> int:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A leaf: `size` bytes at input address `address` go to `output`; `attributes` is the descriptor without
-    it.
-    """
+    """A leaf: `size` bytes at input `address` go to `output`; `attributes` is the rest of the descriptor."""
 
     address: int
     output: int
@@ -41,9 +39,7 @@ class MalformedTable(ValueError):
 
 
 def leaves(words: Words, root: int, level: int, address: int = 0, entries: int = 512) -> Iterator[Mapping]:
-    """All leaves below the table at `root`, in ascending order of input address; `words` reads a page of
-    RAM.
-    """
+    """All leaves below the table at `root`, by ascending input address; `words` reads a page of RAM."""
     for index, descriptor in enumerate(words(root)[:entries]):
         here = address + index * span(level)
         if not descriptor & VALID:
@@ -62,9 +58,7 @@ def _leaf(address: int, descriptor: int, level: int) -> Mapping:
 
 
 def translate(words: Words, root: int, level: int, address: int) -> int | None:
-    """The output address of `address` through the tables at `root` of start `level`; None if it is not
-    mapped.
-    """
+    """Output address of `address` through the tables at `root` of start `level`; None if not mapped."""
     table = root
     while True:
         index = address // span(level) % 512

@@ -72,9 +72,7 @@ class Symbols:
         ]
 
     def address(self, name: str) -> int:
-        """Linked address of the symbol whose full or last path part is `name`. InvalidInput if there is
-        none.
-        """
+        """Linked address of the symbol with this full name or last path part (InvalidInput)."""
         for symbol in self.all:
             if symbol.name == name or symbol.name.rsplit("::", 1)[-1] == name:
                 return symbol.address

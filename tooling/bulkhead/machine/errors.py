@@ -14,9 +14,7 @@ def tail(text: str, lines: int = 20) -> str:
 
 
 class MachineDied(MachineError):
-    """QEMU ended although nobody asked it to. `status` is its exit status, `output` what it wrote to
-    stderr.
-    """
+    """QEMU ended unasked. `status` is its exit status, `output` what it wrote to stderr."""
 
     def __init__(self, status: int | None, output: str) -> None:
         detail = f"; it said:\n{tail(output)}" if output.strip() else " and said nothing"
@@ -29,9 +27,7 @@ class MachineDied(MachineError):
 
 
 class EnginePanic(MachineError):
-    """The engine parked all CPUs. `dump` is the raw text from UART0, `decoded` the same with names and
-    lines.
-    """
+    """The engine parked all CPUs. `dump`: raw text from UART0, `decoded`: with names and lines."""
 
     def __init__(self, dump: str, decoded: str) -> None:
         super().__init__(

@@ -21,9 +21,7 @@ class FrameError(ValueError):
 
 
 def encode_frame(message: Any) -> bytes:
-    """The bytes on the wire for one message, with the closing zero. FrameError if its body exceeds
-    MAX_BODY.
-    """
+    """Wire bytes of one message, with the closing zero. FrameError if its body exceeds MAX_BODY."""
     body = cbor2.dumps(message)
     if len(body) > MAX_BODY:
         raise FrameError(f"a body of {len(body)} bytes; the link carries {MAX_BODY}")

@@ -19,9 +19,7 @@ SECONDS = 20.0
 
 
 class GdbStub:
-    """A client of the stub. The machine must be stopped while it is used (a byte from gdb would stop it
-    anyway).
-    """
+    """A client of the stub, for a stopped machine (any byte from gdb would stop a running one)."""
 
     def __init__(self, channel: Channel, wait: Wait) -> None:
         self._channel = channel

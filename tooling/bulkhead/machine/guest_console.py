@@ -107,9 +107,7 @@ class GuestConsole:
         return result
 
     def _ended_in_script(self, run: ScriptRun) -> ScriptResult:
-        """A script that powers the guest off (or reboots it) has ended well with what it printed until
-        then.
-        """
+        """A script that switches the guest off has ended well with what it printed until then."""
         self.check()
         return ScriptResult(run.partial(self.output), 0)
 

@@ -43,9 +43,7 @@ class MachineSpec:
     program: str = "qemu-system-aarch64"
     time_limit: float = 300.0
     keep_store: Path | None = None
-    """Where to leave the image store, so that the printed command works later; None: a private place,
-    removed.
-    """
+    """Where to leave the image store, for the printed command to work later; None: a private place."""
 
 
 @dataclass
@@ -68,9 +66,7 @@ class Hypervisor:
         return self.shim.start(plan, kernel=KERNEL, initrd=INITRD if initrd else None)
 
     def examine(self, vm: int) -> None:
-        """Compare records and translation tables, and remember the VM's frames. CheckFailed if they
-        disagree.
-        """
+        """Compare records with translation tables (CheckFailed) and remember the VM's frames."""
         with self.view() as view:
             checks.require(checks.isolation_faults(view), "records and translation tables disagree")
             self.frames[vm] = frozenset(view.frames_of(vm))
@@ -93,9 +89,7 @@ class Hypervisor:
 def hypervisor(
     spec: MachineSpec, store: Mapping[str, bytes], say: Callable[[str], None] | None = None
 ) -> Iterator[Hypervisor]:
-    """Start the machine with `store` in its initrd and wait until the hypervisor is ready; all ends with the
-    block.
-    """
+    """Start the machine with `store` in its initrd and wait for the hypervisor; all ends with the block."""
     symbols = Symbols(spec.engine)
     with tempfile.TemporaryDirectory(prefix="bulkhead-") as private:
         path = spec.keep_store or Path(private) / "store.img"

@@ -18,9 +18,7 @@ GIVE_IMAGE = "give an uncompressed arm64 Image with --kernel (or a flat binary w
 
 @dataclass(frozen=True)
 class Kernel:
-    """A guest kernel in memory: where it wants to be relative to a 2 MiB boundary, and what it occupies
-    there.
-    """
+    """A guest kernel: where it wants to be relative to a 2 MiB boundary, and what it occupies there."""
 
     path: Path
     content: bytes

@@ -67,9 +67,7 @@ class QemuConfig:
         return words + (["-S"] if self.halted else []) + list(self.extra)
 
     def shell_line(self) -> str:
-        """The same machine as a line for a shell: the engine's console on the terminal, the link on a
-        socket.
-        """
+        """A line for a shell: the engine's console on the terminal, the link on a socket."""
         streams = [
             "-m",
             f"{self.memory // MIB}M",
@@ -185,9 +183,7 @@ class QemuMachine:
             raise MachineError("a program is missing", where="setpriv", hint="install util-linux") from error
 
     def kill(self) -> None:
-        """End QEMU now and release everything. May be called any number of times, also half-way through a
-        start.
-        """
+        """End QEMU now and release everything. May be called at any time, also half-way through a start."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

@@ -39,9 +39,7 @@ class Qmp:
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """Run a command and return its `return` value. Raises MachineError with QEMU's description if
-        refused.
-        """
+        """Run a command; its `return` value. MachineError with QEMU's description if refused."""
         number = next(self._ids)
         request = {"execute": command, "arguments": arguments, "id": number}
         self._channel.send(json.dumps(request).encode() + b"\n")

@@ -93,9 +93,7 @@ def read_guest(options: RunOptions) -> Guest:
 
 
 def main(options: RunOptions) -> int:
-    """Do the whole job and return the exit status. Everything a user can get wrong is checked before a
-    start.
-    """
+    """Do the whole job; the exit status. What a user can get wrong is checked before a start."""
     interrupt_on_termination()
     reporter = Reporter(json=options.json, verbose=options.verbose, live=options.script is None)
     result = RunResult(memory=options.memory, cpus=options.cpus)
@@ -210,9 +208,7 @@ def _await_prompt(host: Hypervisor, console: GuestConsole, reporter: Reporter) -
 
 
 def _drain(host: Hypervisor, console: GuestConsole, reporter: Reporter, shown: int) -> int:
-    """After the end of piped input: let the shell finish what it was given, seen by a mark that it prints
-    itself.
-    """
+    """After the end of piped input: let the shell finish, seen by a mark that it prints itself."""
     mark = f"BULKHEAD-DONE-{time.monotonic_ns()}"
     limit = time.monotonic() + LEAVING_SECONDS
     console.send(f"\nprintf '%s%s\\n' {mark[:9]} {mark[9:]}\n".encode())

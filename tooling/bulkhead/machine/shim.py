@@ -55,9 +55,7 @@ class VmExit:
 
 @dataclass(frozen=True)
 class Destroyed:
-    """What the hypervisor says of a destroyed VM: frames that came back, and whether it saw all of them
-    zero.
-    """
+    """What the hypervisor says of a destroyed VM: frames that came back, and whether all were zero."""
 
     frames: int
     scrubbed: bool

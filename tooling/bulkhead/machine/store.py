@@ -24,9 +24,7 @@ def _aligned(offset: int) -> int:
 
 
 def write_store(stream: IO[bytes], files: Mapping[str, bytes]) -> int:
-    """Write a store with `files` (name → content) and return its size. InvalidInput for a name that does not
-    fit.
-    """
+    """Write a store with `files` (name → content); its size. InvalidInput for a name that does not fit."""
     offset = _aligned(HEADER.size + ENTRY.size * len(files))
     table = [HEADER.pack(MAGIC, len(files), 0)]
     for name, content in files.items():

@@ -32,9 +32,7 @@ def raw(fd: int) -> Iterator[None]:
 
 
 class Keyboard:
-    """Standard input served by the machine's loop. `left`: Ctrl-] was typed; `ended`: there will be no
-    more.
-    """
+    """Standard input in the machine's loop. `left`: Ctrl-] was typed; `ended`: there will be no more."""
 
     def __init__(self, loop: Loop, send: Callable[[bytes], None]) -> None:
         self.left = False
@@ -57,9 +55,7 @@ class Keyboard:
                 self._loop.unwatch(self._fd)
 
     def flush(self) -> None:
-        """Send what was typed. Not done from within the loop: sending waits for an answer, which needs the
-        loop.
-        """
+        """Send what was typed. Not for use inside the loop: sending waits for an answer through it."""
         data, self._pending = bytes(self._pending), bytearray()
         if data:
             self._send(data)
