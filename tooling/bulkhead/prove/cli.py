@@ -55,10 +55,13 @@ def prove_all(
     remembered: set[Theorem] = set()
     everything = list(theorems())
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    # No refreshing thread: the garbage that it would collect holds z3 terms, and z3 may be at work meanwhile.
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, auto_refresh=False
+    ) as progress:
         bar = progress.add_task("", total=len(everything))
         for theorem in everything:
-            progress.update(bar, description=theorem.name)
+            progress.update(bar, description=theorem.name, refresh=True)
             evidence = records.find(theorem)
             if evidence is not None:
                 remembered.add(theorem)

@@ -125,6 +125,10 @@ class Solver:
         with tempfile.NamedTemporaryFile("w", suffix=".smt2") as file:
             file.write(text.replace("(check-sat)", ""))
             file.flush()
-            parser = bitwuzla.Parser(bitwuzla.TermManager(), options)
+            terms = bitwuzla.TermManager()  # must outlive the parser and its solver
+            parser = bitwuzla.Parser(terms, options)
             parser.parse(file.name, True)
-            return str(parser.bitwuzla().check_sat()).rsplit(".", 1)[-1].lower()
+            solver = parser.bitwuzla()
+            answer = str(solver.check_sat()).rsplit(".", 1)[-1].lower()
+            del solver, parser
+            return answer
