@@ -156,11 +156,18 @@ def _assemble(directory: Path, elf: Path, host_elf: Path, host_program: str, des
         "host_elf": directory / f"{host_program}.elf",
         "host_image": directory / f"{host_program}.img",
     }
-    paths["elf"].write_bytes(elf.read_bytes())
-    paths["host_elf"].write_bytes(host_elf.read_bytes())
-    paths["host_image"].write_bytes(host)
-    paths["image"].write_bytes(engine + host)
+    _replace(paths["elf"], elf.read_bytes())
+    _replace(paths["host_elf"], host_elf.read_bytes())
+    _replace(paths["host_image"], host)
+    _replace(paths["image"], engine + host)
     return Images(**paths, toolchain=description, sha256=sha256_of(paths["image"]))
+
+
+def _replace(path: Path, content: bytes | bytearray) -> None:
+    """Write the file in one step: a machine that boots the old one meanwhile reads the old one."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
 
 
 def flatten(elf: Path, *, with_bss: bool) -> bytearray:
