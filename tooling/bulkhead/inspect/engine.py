@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bulkhead.errors import MachineError
+from bulkhead.image.memory_map import window
 from bulkhead.inspect.pagetable import ADDRESS, Mapping, leaves, tables, translate
 from bulkhead.inspect.ram import PAGE, RamSnapshot
 from bulkhead.inspect.records import OF_A_VM, VM_RECORD, VM_SLOTS, FrameRecord, Kind, VmRecord, VmState
@@ -20,9 +21,8 @@ from bulkhead.inspect.symbols import Symbols
 from bulkhead.machine.gdbstub import GdbStub
 from bulkhead.machine.qemu import RAM_BASE, QemuMachine
 
-# Windows of the engine's EL2 address space (16 TiB apart or more), and what their words are indexed by.
-BLOCKS = 0x9000_0000_0000
-FRAMES = 0x9100_0000_0000
+BLOCKS = window("BLOCKS").base
+FRAMES = window("FRAMES").base
 FRAMES_PER_BLOCK = 512
 HOST_VMID = 0
 VM_LEVEL = 1  # 39-bit IPA
