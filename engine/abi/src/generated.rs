@@ -97,7 +97,7 @@ pub mod id {
     pub const VCPU_SET_ENTRY: u64 = 0xC600000B;
     /// `activate(vm)`, by the host: seal the measurement of a VM with all its vCPUs created and let it run.
     pub const ACTIVATE: u64 = 0xC600000C;
-    /// `vcpu_run(vcpu, reply, lr0, lr1, lr2, control)`, by the host: run the vCPU on this CPU until an exit.
+    /// `vcpu_run(vcpu, reply, lr0, lr1, lr2, control)`, by the host: run the vCPU on this CPU until an exit; a list register that comes back with state 0 is free, and is zeroed before it is handed in again.
     pub const VCPU_RUN: u64 = 0xC600000D;
     /// `vcpu_put()`, by the host: unload the vCPU that is loaded on this CPU, if any.
     pub const VCPU_PUT: u64 = 0xC600000E;
