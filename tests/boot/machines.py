@@ -136,6 +136,11 @@ class Breakpoints(GdbStub):
         self._channel.send(b"\x03")
         self._wait(lambda: b"$T" in self._buffer, 20, "the machine to stop")
 
+    def go_on(self) -> None:
+        """Let a stopped machine run on (packet c, which is answered when it stops)."""
+        self._buffer.clear()
+        self._channel.send(b"$c#63")
+
     def stop_at(self, address: int) -> None:
         """Stop every CPU that comes to `address` (gdb manual, appendix E, packet Z1)."""
         assert self._ask(f"Z1,{address:x},4") == "OK"
