@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ REFERENCE = abi.ROOT / "engine/docs/calls.md"
 STUBS = abi.ROOT / "hypervisor-shim/el1/src/hvc.rs"
 STUB = re.compile(r"(\w+) = (\w+)\(([\w,\s]*)\) -> (\d+);")
 HOST_CALLS = [call for call in ABI.calls if call.caller == "host" and not call.reserved]
+
+
+def test_there_is_one_version() -> None:
+    shim = tomllib.loads((abi.ROOT / "hypervisor-shim" / "Cargo.toml").read_text())
+    assert shim["workspace"]["package"]["version"] == abi.release()
+    assert abi.load().version == abi.version_word(abi.release())
+    assert abi.version_word("2.3.4") == 0x2_0003_0004
 
 
 @pytest.mark.parametrize("path", DERIVED, ids=lambda path: path.name)

@@ -19,6 +19,8 @@ from uuid import UUID
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent
 TABLE = ROOT / "engine" / "abi" / "abi.toml"
+RELEASE = ROOT / "engine" / "Cargo.toml"
+"""Holds the one version of package, image and ABI."""
 NOTICE = "Generated from engine/abi/abi.toml by `python -m bulkhead.abi`; do not edit."
 
 
@@ -76,7 +78,7 @@ class Death:
 
 @dataclass(frozen=True)
 class Abi:
-    """The whole table."""
+    """The whole table; `version` as `version_word` packs it."""
 
     version: int
     uid: UUID
@@ -104,6 +106,18 @@ class Abi:
         return {e.value: e for e in self.exits}[value]
 
 
+def release() -> str:
+    """The version of package, image and ABI, as in "0.1.0"."""
+    version: str = tomllib.loads(RELEASE.read_text())["workspace"]["package"]["version"]
+    return version
+
+
+def version_word(text: str) -> int:
+    """A version as one word: major in bits 63:32, minor in 31:16, patch in 15:0."""
+    major, minor, patch = (int(part) for part in text.split("."))
+    return major << 32 | minor << 16 | patch
+
+
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
@@ -113,7 +127,7 @@ def load(path: Path = TABLE) -> Abi:
     """Read and check the table: names and numbers must be unique within their kind."""
     raw = tomllib.loads(path.read_text())
     abi = Abi(
-        version=raw["abi"]["version"],
+        version=version_word(release()),
         uid=UUID(raw["abi"]["uid"]),
         statuses=tuple(Status(**_tuples(s)) for s in raw["status"]),
         exits=tuple(ExitClass(**_tuples(e)) for e in raw["exit"]),
@@ -137,8 +151,8 @@ def load(path: Path = TABLE) -> Abi:
 
 def _rust(abi: Abi) -> Iterator[str]:
     yield f"// {NOTICE}\n\nuse crate::Call;\n"
-    yield "/// Version of this interface; incompatible changes increase it."
-    yield f"pub const VERSION: u64 = {abi.version};"
+    yield "/// Version of package, image and interface: major in bits 63:32, minor in 31:16, patch in 15:0."
+    yield f"pub const VERSION: u64 = 0x{abi.version:x};"
     yield "/// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it."
     words = [int.from_bytes(abi.uid.bytes[4 * i : 4 * i + 4], "little") for i in range(4)]
     yield "pub const UID: [u32; 4] = [" + ", ".join(f"0x{w:08x}" for w in words) + "];"
@@ -194,7 +208,7 @@ def _rust(abi: Abi) -> Iterator[str]:
 def _header(abi: Abi) -> Iterator[str]:
     yield f"/* {NOTICE} */"
     yield "#ifndef BULKHEAD_H\n#define BULKHEAD_H\n"
-    yield f"#define BULKHEAD_ABI_VERSION {abi.version}"
+    yield f"#define BULKHEAD_ABI_VERSION 0x{abi.version:x}ull"
     for s in abi.statuses:
         yield f"#define BULKHEAD_{s.name} ({s.value})"
     for e in abi.exits:

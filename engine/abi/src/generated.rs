@@ -2,8 +2,8 @@
 
 use crate::Call;
 
-/// Version of this interface; incompatible changes increase it.
-pub const VERSION: u64 = 1;
+/// Version of package, image and interface: major in bits 63:32, minor in 31:16, patch in 15:0.
+pub const VERSION: u64 = 0x10000;
 /// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it.
 pub const UID: [u32; 4] = [0x0a7f8c1c, 0x9e4fd352, 0x5d0e0b9d, 0x416a2f7c];
 
@@ -71,7 +71,7 @@ pub mod death {
 
 /// Function ids: x0 of a call.
 pub mod id {
-    /// `version()`, by the host: ABI version, number of VM slots, number of CPUs.
+    /// `version()`, by the host: version (major 63:32, minor 31:16, patch 15:0), number of VM slots, number of CPUs.
     pub const VERSION: u64 = 0xC6000000;
     /// `features()`, by the host: bit mask of optional calls that are implemented.
     pub const FEATURES: u64 = 0xC6000001;
