@@ -85,3 +85,15 @@ def test_a_long_script_and_long_output(shell: Shell) -> None:
 def test_greetings_that_were_sent_again_do_not_matter(shell: Shell) -> None:
     assert run(shell, "echo hello", greetings=4) == ScriptResult(b"hello\n", 0)
     assert run(shell, "echo again") == ScriptResult(b"again\n", 0)
+
+
+@pytest.mark.parametrize("lost", [1, 10, 30, 45, 55])
+def test_half_a_greeting_is_no_greeting(shell: Shell, lost: int) -> None:
+    """What was typed while the serial port was being opened is lost; the terminal would still be as it was."""
+    dialogue = ScriptRun("")
+    os.write(shell.master, dialogue.greeting()[lost:] + b"echo the-$((5 + 1))th\n")
+    limit = time.monotonic() + 20
+    while b"the-6th" not in shell.seen:
+        assert time.monotonic() < limit, shell.seen
+        shell.read()
+    assert dialogue.ready(shell.seen) == (lost <= 1)

@@ -31,8 +31,13 @@ class ScriptRun:
         self._mark = secrets.token_hex(8)
 
     def greeting(self) -> bytes:
-        """A line that makes a listening shell show that it listens. May be sent again and again."""
-        return f" stty -echo -onlcr; PS1=; PS2=; printf '%s%s\\n' BULKHEAD-READY- {self._mark}\n".encode()
+        """A line that makes a listening shell show that it listens. May be sent again and again.
+
+        A serial port that is just being opened loses what came before: the mark stands at the line's start, so that
+        only a shell that has read the whole line can show it.
+        """
+        answer = "printf '%s%s\\n' BULKHEAD-READY- $BULKHEAD"
+        return f" BULKHEAD={self._mark}; stty -echo -onlcr; PS1=; PS2=; {answer}\n".encode()
 
     def ready(self, console: bytes | bytearray) -> bool:
         """Whether the shell has answered."""
