@@ -122,6 +122,11 @@ def test_a_guest_that_never_answers_runs_out_of_time(mark: dict[str, str], tmp_p
     assert time.monotonic() - begin < 60
 
 
+def as_at_a_terminal() -> None:
+    """Ctrl-C interrupts: whoever started these tests in the background may have had it ignored, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     "moment", [b"looking for QEMU", b"counting", b"qemu-system-aarch64 ", b"creating the VM", b"later"]
 )
@@ -133,6 +138,7 @@ def test_ctrl_c_at_any_moment(mark: dict[str, str], moment: bytes) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=as_at_a_terminal,
     )
     assert child.stderr is not None
     for line in child.stderr:
@@ -140,7 +146,10 @@ def test_ctrl_c_at_any_moment(mark: dict[str, str], moment: bytes) -> None:
             break
     time.sleep(2.0 if moment == b"later" else 0.0)
     os.killpg(child.pid, signal.SIGINT)  # what a terminal does
-    _, told = child.communicate(timeout=60)
+    try:
+        _, told = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert child.returncode == 130
     assert b"interrupted" in told
     assert b"Traceback" not in told
