@@ -7,32 +7,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 
-VM_SLOTS = 64
+from bulkhead.spec.state import VM_SLOTS, Kind, VmState
+
+__all__ = ["OF_A_VM", "VM_RECORD", "VM_SLOTS", "VM_WORDS", "FrameRecord", "Kind", "VmRecord", "VmState"]
+
 VM_WORDS = 64
 VM_RECORD = struct.Struct(f"<{VM_WORDS}Q")
-
-
-class Kind(IntEnum):
-    """What a frame or block is."""
-
-    ENGINE = 0
-    HOST = 1
-    VM_PAGE = 2
-    VM_TABLE = 3
-    VCPU = 4
-    HOST_TABLE = 5
-    SPLIT = 15
-
-
-class VmState(IntEnum):
-    """Life of a VM slot."""
-
-    FREE = 0
-    BUILDING = 1
-    ACTIVE = 2
-    DYING = 3
 
 
 # Kinds that belong to a VM.
