@@ -1,4 +1,4 @@
-//! Bulk memory primitives: the only loops over frames and tables. Trust label: PROVED (each by its contract).
+//! Bulk memory primitives: the only loops over frames and tables. Trust label: PROVED by contract, the hash CHECKED.
 //!
 //! One exported symbol each, C calling convention, no call inside (the hash excepted), so that each is proved once on
 //! the machine code and used by contract elsewhere. The loops count up by one word, all accesses are volatile and

@@ -1,4 +1,4 @@
-//! From registers to a handler and back. Trust label: PROVED.
+//! From registers to a handler and back. Trust label: CHECKED, to be proved.
 
 use bulkhead_abi::{CALLS, CPUS_MAX, Call, UID, VERSION, VM_SLOTS, id, standard, status};
 

@@ -1,4 +1,4 @@
-//! The context of a vCPU: one donated frame that only the engine sees. Trust label: PROVED.
+//! The context of a vCPU: one donated frame that only the engine sees. Trust label: CHECKED, to be proved.
 //!
 //! Guest registers are saved here and nowhere else. The assembly of the world switch takes its offsets from this
 //! structure (`core::mem::offset_of!`), so the declaration order is free but for `x` at offset 0 and `zero` right

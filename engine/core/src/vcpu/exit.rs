@@ -1,4 +1,4 @@
-//! Decisions at a VM's exit: go on, or what to tell the host. Trust label: PROVED.
+//! Decisions at a VM's exit: go on, or what to tell the host. Trust label: CHECKED, to be proved.
 //!
 //! The syndrome, the transfer register and the program counter never leave the engine: the host gets an exit class
 //! and its declared data, and answers with a value. Syndromes: Arm ARM DDI 0487, D24.2.40 (`ESR_EL2`).

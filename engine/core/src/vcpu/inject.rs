@@ -1,4 +1,4 @@
-//! Exceptions that the engine makes a domain take at EL1 (Arm ARM DDI 0487, D1.3). Trust label: PROVED.
+//! Exceptions that the engine makes a domain take at EL1 (Arm ARM DDI 0487, D1.3). Trust label: CHECKED, to be proved.
 
 use super::processor::{El1Exception, Processor};
 

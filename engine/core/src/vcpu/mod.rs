@@ -1,4 +1,4 @@
-//! vCPUs: the context frame, entry checks, exit decisions. Trust label: PROVED.
+//! vCPUs: the context frame, entry checks, exit decisions. Trust label: CHECKED, to be proved.
 
 pub mod context;
 pub mod exit;

@@ -1,4 +1,4 @@
-//! The CPU as exit decisions see it while a VM's EL1 registers are still loaded. Trust label: PROVED (the trait).
+//! The CPU as exit decisions see it while a VM's EL1 registers are still loaded. Trust label: CHECKED, to be proved.
 
 use crate::hardware::Hardware;
 

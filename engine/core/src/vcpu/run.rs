@@ -1,4 +1,4 @@
-//! Checks before a vCPU is entered. Trust label: PROVED.
+//! Checks before a vCPU is entered. Trust label: CHECKED, to be proved.
 //!
 //! `vcpu_run` takes no lock. A vCPU is claimed by one compare-and-swap of its ownership record, and stays claimed by
 //! the CPU that it is loaded on, so that running it again costs no atomic access.

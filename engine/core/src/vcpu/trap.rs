@@ -1,4 +1,4 @@
-//! System register and cache instructions of a VM that trap, exception class 0x18. Trust label: PROVED.
+//! System register and cache instructions of a VM that trap, exception class 0x18. Trust label: CHECKED, to be proved.
 
 use bulkhead_abi::exit;
 
