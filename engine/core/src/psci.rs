@@ -1,4 +1,4 @@
-//! PSCI for VMs (Arm DEN 0022, version 1.1): the engine executes it, the host only schedules. Trust label: CHECKED, to be proved.
+//! PSCI 1.1 for VMs (Arm DEN 0022): the engine executes it, the host schedules. Trust label: CHECKED, to be proved.
 
 use bulkhead_abi::{IPA_BITS, VCPUS_MAX, exit, standard, status};
 

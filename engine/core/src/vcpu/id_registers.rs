@@ -1,4 +1,4 @@
-//! What a VM reads from the ID registers: one sanitized table (Arm ARM DDI 0487, D19.2). Trust label: CHECKED, to be proved.
+//! What a VM reads from the ID registers: a sanitized table (DDI 0487, D19.2). Trust label: CHECKED, to be proved.
 //!
 //! A field is kept only if the engine lets the VM use the feature and keeps its state apart; everything else reads as
 //! not implemented. A register that is not in the table reads as zero, AArch32 ones among them: VMs are AArch64 only.
