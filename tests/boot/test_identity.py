@@ -90,11 +90,14 @@ def test_numbers_time_and_errors(rig: Rig) -> None:
     for (slot, vcpu), rounds in reports.items():
         assert rounds[0][3] == 0, f"vCPU {vcpu} of VM {slot} finds DISR_EL1 of another"
     second_of_ticks = 62_500_000
-    offset = {key: min(line[1] - line[2] for line in rounds) for key, rounds in reports.items()}
-    spread = {key: max(line[1] - line[2] for line in rounds) - offset[key] for key, rounds in reports.items()}
-    assert max(spread.values()) < second_of_ticks // 10, "the virtual count of a VM jumps"
-    assert abs(offset[0, 0] - offset[0, 1]) < second_of_ticks // 10, "vCPUs of one VM disagree about the time"
-    assert offset[1, 0] - offset[0, 0] > second_of_ticks // 4, "a VM sees the time of another"
+    shift = [abs(line[1] - line[2]) for rounds in reports.values() for line in rounds]
+    assert max(shift) < second_of_ticks // 10, "CNTPCT_EL0 tells a VM more than its own time"
+    counts = {key: [line[2] for line in rounds] for key, rounds in reports.items()}
+    assert all(count == sorted(count) for count in counts.values()), "the virtual count of a VM jumps"
+    assert abs(counts[0, 0][0] - counts[0, 1][0]) < second_of_ticks // 3, (
+        "vCPUs of one VM disagree about the time"
+    )
+    assert counts[0, 0][0] - counts[1, 0][0] > second_of_ticks // 4, "a VM sees the time of another"
     assert reports[1, 0][0][2] < 2 * second_of_ticks, "a VM's count starts near zero"
 
 

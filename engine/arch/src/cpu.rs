@@ -96,8 +96,8 @@ pub const CPTR_TFP: u64 = 1 << 10;
 const CPTR: u64 = 0x32ff | 1 << 8 | CPTR_TFP | 1 << 20 | 1 << 30;
 /// `CNTHCTL_EL2` while the host runs: EL1PCTEN, EL1PCEN; the physical timer is the host's.
 const HOST_CNTHCTL: u64 = 3;
-/// `CNTHCTL_EL2` while a VM runs: EL1PCTEN; `CNTP_*` trap.
-const VM_CNTHCTL: u64 = 1;
+/// `CNTHCTL_EL2` while a VM runs: `CNTPCT_EL0` and `CNTP_*` trap; the count since boot is not a VM's to know.
+const VM_CNTHCTL: u64 = 0;
 /// `SCTLR_EL1` while the host runs: RES1 bits, little-endian, MMU off, instruction cache on.
 const HOST_SCTLR: u64 = 0x30d0_0800 | 1 << 12;
 /// EL1h, DAIF masked.

@@ -6,6 +6,8 @@ use super::context::VcpuContext;
 use super::exit::{Decision, Exit, advance};
 use super::inject::{self, Resumption};
 use super::{Processor, id_registers};
+use crate::addr::VmId;
+use crate::vm::Field;
 
 /// op0, op1, CRn, CRm, op2 of an access, packed as in the instruction's syndrome (ISS bits 21:10 and 4:1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,8 @@ const ICC_SGI0R: Register = Register::new(3, 0, 12, 11, 7);
 /// `HCR_EL2.TID1` traps these two; a VM learns of no revision but that in `MIDR_EL1`.
 const REVIDR: Register = Register::new(3, 0, 0, 0, 6);
 const AIDR: Register = Register::new(3, 1, 0, 0, 7);
+/// The physical count, of which a VM may know only its own share: it reads as the virtual count.
+const CNTPCT: Register = Register::new(3, 3, 14, 0, 1);
 const ACTLR: Register = Register::new(3, 0, 1, 0, 1);
 /// `OSLSR_EL1` reads "OS lock implemented, unlocked" (OSLM = 0b10).
 const OSLSR: Register = Register::new(2, 0, 1, 1, 4);
@@ -59,7 +63,7 @@ pub fn system<P: Processor>(p: P, vcpu: &mut VcpuContext, iss: u64) -> Decision 
         advance(vcpu);
         return Decision::Exit(Exit { class: exit::SGI, data: [value, 0, 0] });
     }
-    let Some(value) = emulated(p, register, is_read) else {
+    let Some(value) = emulated(p, VmId(vcpu.vm), register, is_read) else {
         let at = Resumption { pc: vcpu.pc, pstate: vcpu.pstate };
         let to = inject::undefined(p, at);
         vcpu.pc = to.pc;
@@ -80,12 +84,15 @@ pub fn vcpu_register(vcpu: &VcpuContext, index: usize) -> u64 {
 }
 
 /// What an emulated register reads, or None if the access is UNDEFINED. Writes to emulated registers are ignored.
-fn emulated<P: Processor>(p: P, register: Register, is_read: bool) -> Option<u64> {
+fn emulated<P: Processor>(p: P, vm: VmId, register: Register, is_read: bool) -> Option<u64> {
     if is_id_register(register) {
         return if is_read { Some(id_registers::read(p, register.crm(), register.op2())) } else { None };
     }
     if register == REVIDR || register == AIDR {
         return if is_read { Some(0) } else { None };
+    }
+    if register == CNTPCT && is_read {
+        return Some(p.counter().wrapping_sub(p.vm_word(vm, Field::COUNTER_OFFSET)));
     }
     if register == OSLSR {
         return Some(OSLSR_UNLOCKED);
