@@ -64,7 +64,7 @@ pub fn start(plan: &Plan) -> Result<(usize, [u64; 4]), Refusal> {
     match built {
         Ok(measurement) => {
             slot.set_state(State::Running);
-            schedule::kick_vcpu(0);
+            schedule::kick_vcpu(index, 0);
             Ok((index, measurement))
         }
         Err(refusal) => {

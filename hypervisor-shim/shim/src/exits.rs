@@ -92,7 +92,7 @@ fn wait(index: usize, vm: &mut Vm, vcpu: usize, deadline: u64) -> Next {
 fn psci(index: usize, vm: &mut Vm, vcpu: usize, function: u64, target: u64) -> Next {
     match function {
         standard::PSCI_CPU_ON => {
-            turn_on(vm, target as usize);
+            turn_on(index, vm, target as usize);
             Next::Again
         }
         standard::PSCI_CPU_OFF => {
@@ -109,7 +109,7 @@ fn psci(index: usize, vm: &mut Vm, vcpu: usize, function: u64, target: u64) -> N
     }
 }
 
-fn turn_on(vm: &mut Vm, target: usize) {
+fn turn_on(index: usize, vm: &mut Vm, target: usize) {
     if target >= vm.vcpu_count {
         return;
     }
@@ -119,5 +119,5 @@ fn turn_on(vm: &mut Vm, target: usize) {
         activity => *activity = Activity::Ready,
     }
     vcpu.reply = 0;
-    schedule::kick_vcpu(target);
+    schedule::kick_vcpu(index, target);
 }

@@ -81,11 +81,12 @@ fn start(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Resu
 }
 
 fn console(request: &Request) -> Result<(), Refusal> {
-    let slot = crate::vm::existing(vm_argument(request)?)?;
+    let index = vm_argument(request)?;
+    let slot = crate::vm::existing(index)?;
     let data = request.bytes("data")?;
     let mut vm = slot.vm.lock();
     let taken = devices::type_in(&mut vm, data);
-    schedule::notify(&mut vm);
+    schedule::notify(index, &mut vm);
     if taken { Ok(()) } else { Err(Refusal::state("the VM has not read its earlier input")) }
 }
 

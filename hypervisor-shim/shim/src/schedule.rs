@@ -33,9 +33,9 @@ pub fn add_cpu() {
     CPUS.fetch_add(1, Ordering::Release);
 }
 
-/// The CPU that vCPU `vcpu` of any VM runs on.
-fn place_of(vcpu: usize) -> usize {
-    vcpu % cpus()
+/// The CPU that vCPU `vcpu` of the VM in slot `vm` runs on: neighbours in a VM apart, and small VMs apart.
+fn place_of(vm: usize, vcpu: usize) -> usize {
+    (vm + vcpu) % cpus()
 }
 
 /// Takes this CPU's pending interrupts. The UART stays masked until the boot CPU has emptied it.
@@ -57,9 +57,9 @@ fn kick(target: usize) {
     }
 }
 
-/// Makes the CPU of vCPU `vcpu` look for work.
-pub fn kick_vcpu(vcpu: usize) {
-    kick(place_of(vcpu));
+/// Makes the CPU of vCPU `vcpu` of the VM in slot `vm` look for work.
+pub fn kick_vcpu(vm: usize, vcpu: usize) {
+    kick(place_of(vm, vcpu));
 }
 
 /// Makes every CPU look for work.
@@ -67,11 +67,11 @@ pub fn kick_all() {
     (0..cpus()).for_each(kick);
 }
 
-/// Kicks the CPUs of those vCPUs of `vm` that its interrupt controller has something for.
-pub fn notify(vm: &mut Vm) {
+/// Kicks the CPUs of those vCPUs of `vm`, in slot `index`, that its interrupt controller has something for.
+pub fn notify(index: usize, vm: &mut Vm) {
     let mut vcpus = vm.gic.take_notifications();
     while vcpus != 0 {
-        kick_vcpu(vcpus.trailing_zeros() as usize);
+        kick_vcpu(index, vcpus.trailing_zeros() as usize);
         vcpus &= vcpus - 1;
     }
 }
@@ -129,7 +129,7 @@ impl Scheduler {
         for step in 1..=PLACES {
             let place = (self.last + step) % PLACES;
             let (index, vcpu) = (place / VCPUS_MAX, place % VCPUS_MAX);
-            if place_of(vcpu) != self.cpu || except == Some(place) || SLOTS[index].state() != State::Running {
+            if place_of(index, vcpu) != self.cpu || except == Some(place) || SLOTS[index].state() != State::Running {
                 continue;
             }
             let mut vm = SLOTS[index].vm.lock();
@@ -194,7 +194,7 @@ impl Scheduler {
             Ok(exit) => exits::handle(index, &mut vm, vcpu, &exit),
             Err(error) => exits::refused(index, &mut vm, vcpu, error),
         };
-        notify(&mut vm);
+        notify(index, &mut vm);
         next
     }
 }
