@@ -1,6 +1,10 @@
-"""What all tests share: Hypothesis draws the same examples every time, and no example has a time limit of its own."""
+"""What all tests share: Hypothesis draws the same examples every time, and no example has a time limit of its own;
+Ctrl-C interrupts, also when a script that runs the tests in the background has had it ignored, which is inherited.
+"""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +17,4 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("bulkhead")
+signal.signal(signal.SIGINT, signal.default_int_handler)

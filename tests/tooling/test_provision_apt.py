@@ -29,7 +29,9 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
     monkeypatch.setenv("BULKHEAD_CACHE", str(tmp_path / "cache"))
     package = tmp_path / "package"
     (package / "DEBIAN").mkdir(parents=True)
-    control = f"Package: {NAME}\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: none\nDescription: sample\n"
+    control = (
+        f"Package: {NAME}\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: none\nDescription: sample\n"
+    )
     (package / "DEBIAN" / "control").write_text(control)
     (package / "usr").mkdir()
     (package / "usr" / "content").write_text("content")

@@ -15,7 +15,12 @@ from bulkhead.errors import InvalidInput
 from bulkhead.provision import cpio, guests, paths, pins, toolchain
 from bulkhead.provision.kernel_image import check_kernel
 
-GROUPS = (("toolchain", "compiler"), ("toolchain", "libraries"), ("toolchain", "sources"), ("guests", "packages"))
+GROUPS = (
+    ("toolchain", "compiler"),
+    ("toolchain", "libraries"),
+    ("toolchain", "sources"),
+    ("guests", "packages"),
+)
 
 
 @pytest.fixture
@@ -84,7 +89,11 @@ def unpacked(data: bytes) -> list[tuple[str, int, bytes, tuple[int, int]]]:
         position = (body + numbers[6] + 3) & ~3
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,9}(/[a-z]{1,9})?", fullmatch=True), st.binary(max_size=40), max_size=6))
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,9}(/[a-z]{1,9})?", fullmatch=True), st.binary(max_size=40), max_size=6
+    )
+)
 def test_an_archive_holds_its_entries_in_any_order_the_same(files: dict[str, bytes]) -> None:
     entries = [cpio.program(name, data) for name, data in files.items()]
     data = cpio.archive(entries)
@@ -93,7 +102,10 @@ def test_an_archive_holds_its_entries_in_any_order_the_same(files: dict[str, byt
 
 
 def test_the_ram_disk_has_what_linux_opens_first() -> None:
-    records = {name: (mode, body, device) for name, mode, body, device in unpacked(guests.initial_ramdisk(b"\x7fELF"))}
+    records = {
+        name: (mode, body, device)
+        for name, mode, body, device in unpacked(guests.initial_ramdisk(b"\x7fELF"))
+    }
     mode, _, device = records["dev/console"]
     assert stat.S_ISCHR(mode)
     assert device == (5, 1)
