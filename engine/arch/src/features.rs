@@ -45,6 +45,12 @@ pub fn physical_bits() -> u64 {
     }
 }
 
+/// Whether the CPU has a random number generator of its own (`ID_AA64ISAR0_EL1.RNDR`).
+#[must_use]
+pub fn has_random() -> bool {
+    field(mrs!("ID_AA64ISAR0_EL1"), 60) != 0
+}
+
 /// Refuses a CPU that lacks what the engine is built on; the text says what is missing.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ pub mod layout;
 pub mod machine;
 pub mod mem;
 pub mod percpu;
+pub mod random;
 pub mod resident;
 pub mod statics;
 pub mod tlb;

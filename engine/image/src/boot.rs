@@ -18,7 +18,7 @@ use crate::platform;
 use crate::start::{IMAGE_FILE_SIZE, run_cpu};
 use crate::tables::{Access, BLOCK, PAGE, Tables, View};
 use crate::time::{Stage, mark, now};
-use crate::{gic, host_program, log as log_ring, panic, psci, smmu, uart};
+use crate::{gic, host_program, log as log_ring, panic, psci, seed, smmu, uart};
 
 unsafe extern "C" {
     static __image_end: u8;
@@ -112,9 +112,11 @@ fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Pla
     if machine.has_smmu {
         smmu::close()?;
     }
+    let random = seed::take(machine.seeds);
     uart::start();
     log!("Bulkhead {}, abi {VERSION}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
     log!("{} CPUs, {}", machine.cpus, if machine.has_smmu { "SMMU closed" } else { "no SMMU" });
+    log!("random numbers: {random}");
     for range in machine.ram.iter().filter(|range| range.size > 0) {
         log!("RAM {:#x}..{:#x}", range.base, end(*range));
     }

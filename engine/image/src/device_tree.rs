@@ -30,6 +30,8 @@ pub struct Machine {
     pub affinities: [u64; CPUS_MAX],
     /// Initial RAM disk; size 0: none.
     pub initrd: Range,
+    /// Where the tree holds secrets for the operating system: `rng-seed` and `kaslr-seed`; size 0: none.
+    pub seeds: [Range; 2],
     /// Whether there is an SMMU.
     pub has_smmu: bool,
 }
@@ -49,7 +51,8 @@ pub fn read(blob: &[u8], place: Range) -> Result<Machine, &'static str> {
     require_gic(&tree, cpus)?;
     let initrd = initrd(&tree);
     let reserved = reserved(&tree, &[place, initrd])?;
-    Ok(Machine { ram: ram(&tree)?, reserved, cpus, affinities, initrd, has_smmu: smmu(&tree)? })
+    let seeds = ["rng-seed", "kaslr-seed"].map(|name| property_place(&tree, "/chosen", name, blob, place));
+    Ok(Machine { ram: ram(&tree)?, reserved, cpus, affinities, initrd, seeds, has_smmu: smmu(&tree)? })
 }
 
 fn require_firmware(tree: &Fdt<'_>) -> Result<(), &'static str> {
@@ -119,6 +122,15 @@ fn initrd(tree: &Fdt<'_>) -> Range {
         (Some(start), Some(end)) if start < end => Range { base: start as u64, size: (end - start) as u64 },
         _ => Range::default(),
     }
+}
+
+/// Where the value of a property lies, the tree in `blob` lying at `place`; size 0: there is none.
+fn property_place(tree: &Fdt<'_>, node: &str, name: &str, blob: &[u8], place: Range) -> Range {
+    let property = tree.find_node(node).and_then(|node| node.property(name));
+    property.map_or(Range::default(), |property| {
+        let offset = property.value.as_ptr().addr() - blob.as_ptr().addr();
+        Range { base: place.base + offset as u64, size: property.value.len() as u64 }
+    })
 }
 
 fn require_gic(tree: &Fdt<'_>, cpus: usize) -> Result<(), &'static str> {

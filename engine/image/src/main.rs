@@ -19,6 +19,7 @@ mod mmio;
 mod panic;
 mod platform;
 mod psci;
+mod seed;
 mod smmu;
 mod start;
 mod tables;

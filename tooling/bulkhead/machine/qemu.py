@@ -39,7 +39,8 @@ Decoder = Callable[[str], str]
 class QemuConfig:
     """What machine to start. `memory` in bytes; `kernel` is the bootable image, `initrd` the image store.
 
-    `icount` counts instructions: 1 ns of virtual time is one instruction, on one host thread. `halted` starts
+    `icount` counts instructions: 1 ns of virtual time is one instruction, on one host thread; the device tree then
+    carries no random seed, so that runs are equal. `halted` starts
     with all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad
     patterns.
     """
@@ -58,7 +59,8 @@ class QemuConfig:
 
     def command(self) -> list[str]:
         """The command without its streams and RAM."""
-        machine = "virt,gic-version=3,virtualization=on,iommu=smmuv3,dtb-randomness=off"
+        randomness = "off" if self.icount else "on"
+        machine = f"virt,gic-version=3,virtualization=on,iommu=smmuv3,dtb-randomness={randomness}"
         words = [self.program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         words += ["-machine", machine, "-cpu", self.cpu_model, "-smp", str(self.cpus)]
         words += ["-icount", "shift=0,sleep=off"] if self.icount else ["-accel", "tcg,thread=multi"]
