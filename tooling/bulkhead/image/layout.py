@@ -174,4 +174,6 @@ def main() -> None:
     draw_layout(layout, drawing)
     console.print(f"drawing: {drawing}")
     check(layout)
-    console.print("no overlap, nothing writable and executable, nothing outside its window, every byte as linked")
+    console.print(
+        "no overlap, nothing writable and executable, nothing outside its window, every byte as linked"
+    )

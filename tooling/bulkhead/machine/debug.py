@@ -63,7 +63,9 @@ def main(vmlinux: str = "", *, batch: tuple[str, ...] = ()) -> int:
     """
     symbols = Path(vmlinux).expanduser() if vmlinux else None
     if symbols is not None and not symbols.is_file():
-        raise InvalidInput("there is no such symbol file", where=symbols, hint="give the vmlinux of the guest's kernel")
+        raise InvalidInput(
+            "there is no such symbol file", where=symbols, hint="give the vmlinux of the guest's kernel"
+        )
     images = build.build()
     guest = read_guest(RunOptions())
     program, gdb = qemu.ensure(), qemu.ensure_gdb()

@@ -79,7 +79,9 @@ def parse_kind(text: str) -> Kind:
         return "pinned"
     if text == "system":
         return "system"
-    raise InvalidInput(f"no toolchain is called {text!r}", where="--toolchain", hint="use `pinned` or `system`")
+    raise InvalidInput(
+        f"no toolchain is called {text!r}", where="--toolchain", hint="use `pinned` or `system`"
+    )
 
 
 def _environment(rustc: Path, cargo_home: Path, library_paths: tuple[Path, ...]) -> dict[str, str]:

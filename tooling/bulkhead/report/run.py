@@ -31,6 +31,7 @@ STAGES = {
     "destroy": "destroying the VM and checking what is left",
 }  # fmt: skip
 
+
 class Reporter:
     """Progress and summary on stderr; stdout belongs to the guest's output, or to JSON."""
 
