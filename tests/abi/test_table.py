@@ -59,6 +59,21 @@ def test_every_status_is_everywhere(status: abi.Status) -> None:
     assert ABI.status_name(status.value & (1 << 64) - 1) == status.name
 
 
+@pytest.mark.parametrize("feature", ABI.features, ids=lambda feature: feature.name)
+def test_every_feature_is_everywhere(feature: abi.Feature) -> None:
+    assert f"pub const {feature.name}: u64 = 1 << {feature.bit};" in RUST.read_text()
+    assert f"#define BULKHEAD_FEATURE_{feature.name} (1ull << {feature.bit})" in HEADER.read_text()
+    assert f"| {feature.bit} | {feature.name} |" in REFERENCE.read_text()
+
+
+def test_kvm_numbers_are_kvms() -> None:
+    """Linux include/linux/arm-smccc.h: ARM_SMCCC_VENDOR_HYP_KVM_*; a kernel finds them by this UID."""
+    numbers = {call.name: call.id for call in ABI.calls if call.caller == "vm"}
+    assert (numbers["meminfo"], numbers["share"], numbers["unshare"]) == (0xC6000002, 0xC6000003, 0xC6000004)
+    words = [int.from_bytes(ABI.vm_uid.bytes[4 * n : 4 * n + 4], "little") for n in range(4)]
+    assert words == [0xB66FB428, 0xE911C52E, 0x564BCAA9, 0x743A004D]
+
+
 @pytest.mark.parametrize("exit_", ABI.exits, ids=lambda exit_: exit_.name)
 def test_every_exit_class_is_everywhere(exit_: abi.ExitClass) -> None:
     assert f"pub const {exit_.name}: u64 = {exit_.value};" in RUST.read_text()
@@ -69,7 +84,10 @@ def test_every_exit_class_is_everywhere(exit_: abi.ExitClass) -> None:
 
 def test_numbers_are_unique() -> None:
     for numbers in (
-        [call.id for call in ABI.calls] + [standard.id for standard in ABI.standards],
+        [call.id for call in ABI.calls if call.caller == "host"]
+        + [standard.id for standard in ABI.standards],
+        [call.id for call in ABI.calls if call.caller == "vm"] + [standard.id for standard in ABI.standards],
+        [feature.bit for feature in ABI.features],
         [status.value for status in ABI.statuses],
         [exit_.value for exit_ in ABI.exits],
         [death.value for death in ABI.deaths],
@@ -79,7 +97,7 @@ def test_numbers_are_unique() -> None:
 
 @pytest.mark.parametrize("low", [0xFF])
 def test_counters_of_calls_do_not_collide(low: int) -> None:
-    indices = [call.id & low for call in ABI.calls]
+    indices = [call.id & low for call in ABI.calls if call.caller == "host"]
     assert len(set(indices)) == len(indices)
 
 
@@ -148,4 +166,4 @@ def test_the_host_program_has_a_stub(call: abi.Call) -> None:
 
 def test_the_specification_names_arguments_alike() -> None:
     changing = {call.name: call.args for call in ABI.calls if call.changes_ownership}
-    assert changing == ARGUMENTS
+    assert {name: changing[name] for name in ARGUMENTS} == ARGUMENTS

@@ -115,7 +115,7 @@ def start_vm(rig: Rig, slot: int, pages: Mapping[int, bytes], vcpus: int = 1, co
     for ipa, content in pages.items():
         frame = rig.take()
         rig.write(frame, content.ljust(PAGE, b"\0"))
-        rig.ok("map", slot, ipa, frame, PAGE, 1)
+        rig.ok("map", slot, ipa, frame, 1)
         vm.pages[ipa] = frame
     for index in range(vcpus):
         vm.contexts.append(rig.take())

@@ -59,7 +59,6 @@ class Scene:
     def good(self, call: str) -> Arguments:
         """Arguments with which a call succeeds here."""
         slot = {"vm": NEW}
-        page = {"size": PAGE, "mode": 0}
         made: dict[str, Callable[[], Arguments]] = {
             "host_split": lambda: {"block": self.whole, "table": self.frame},
             "vm_create": lambda: {
@@ -69,7 +68,7 @@ class Scene:
             "vm_destroy": lambda: {"vm": self._emptied()},
             "table_donate": lambda: slot | {"ipa": UNCOVERED, "level": 3, "table": self.frame},
             "table_reclaim": lambda: {"table": self.dead.tables[3, RAM + 2 * MIB]},
-            "map": lambda: slot | {"ipa": IPA, "frame": self.frame} | page,
+            "map": lambda: slot | {"ipa": IPA, "frame": self.frame, "mode": 0},
             "reclaim": lambda: {"frame": self.dead.pages[RAM]},
             "vcpu_create": lambda: slot | {"index": 1, "frame": self.frame},
             "vcpu_set_entry": lambda: {"vcpu": self.new.contexts[0], "entry": RAM, "context": 7},

@@ -16,7 +16,7 @@ OF_VMS = [call for call in ABI.calls if call.caller == "vm" and not call.reserve
 CHANGING = [call.name for call in ABI.calls if call.changes_ownership]
 STANDARD = {standard.name: standard.id for standard in ABI.standards}
 UNKNOWN = [
-    0, 1, 0xC6000011, 0xC600001F, 0xC6000026, 0xC6000047, 0xC600FFFF, 0xC6010000, 0x86000000, 0x46000003,
+    0, 1, 0xC6000014, 0xC600001F, 0xC6000026, 0xC6000047, 0xC600FFFF, 0xC6010000, 0x86000000, 0x46000003,
     0xC7000003, 0xC5000003, 0xC4000000, 0x84000001, 0x8400FFFF, 0x8600FF00, 0x80000002, 0x1_C600_0003,
     0xFFFF_FFFF_C600_0003, 1 << 63, (1 << 64) - 1,
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def test_table_donate(scene: Scene, level: int) -> None:
 def test_map_zeroed(scene: Scene, slot: int) -> None:
     machine, vm = scene.machine, {NEW: scene.new, LIVE: scene.live}[slot]
     machine.backend.write(scene.frame, SECRET)
-    _, changes = machine.observe("map", vm=slot, ipa=IPA, frame=scene.frame, size=PAGE, mode=0)
+    _, changes = machine.observe("map", vm=slot, ipa=IPA, frame=scene.frame, mode=0)
     table = vm.tables[3, RAM]
     record = FrameRecord(Kind.VM_PAGE, vm=slot, slot=IPA >> 12 & 511, parent=machine.index(table))
     given(machine, scene.frame, record, changes)
@@ -102,7 +102,7 @@ def test_map_measured_keeps_the_content(scene: Scene) -> None:
     machine, table = scene.machine, scene.new.tables[3, RAM]
     content = SECRET * (PAGE // len(SECRET))
     machine.backend.write(scene.frame, content)
-    _, changes = machine.observe("map", vm=NEW, ipa=IPA, frame=scene.frame, size=PAGE, mode=1)
+    _, changes = machine.observe("map", vm=NEW, ipa=IPA, frame=scene.frame, mode=1)
     record = FrameRecord(Kind.VM_PAGE, vm=NEW, slot=IPA >> 12 & 511, parent=machine.index(table))
     given(machine, scene.frame, record, changes)
     assert machine.physical(scene.frame) == content
@@ -220,7 +220,7 @@ def test_frames_of_a_block_that_was_split_can_be_given(scene: Scene, position: i
     machine = scene.machine
     machine.ok("host_split", **scene.good("host_split"))
     frame = scene.whole + position * PAGE
-    _, changes = machine.observe("map", vm=NEW, ipa=IPA, frame=frame, size=PAGE, mode=0)
+    _, changes = machine.observe("map", vm=NEW, ipa=IPA, frame=frame, mode=0)
     table = machine.index(scene.new.tables[3, RAM])
     given(machine, frame, FrameRecord(Kind.VM_PAGE, vm=NEW, slot=5, parent=table), changes)
     neighbours = [scene.whole + (position ^ 1) * PAGE, scene.whole + 256 * PAGE]

@@ -53,7 +53,7 @@ def test_holes_and_edges_are_the_engines(shaped: Machine) -> None:
     vm.cover()
     for block in shaped.blocks(Kind.ENGINE)[:: max(1, shaped.layout.blocks // 64)]:
         for address in (block, block + BLOCK - PAGE):
-            arguments = {"vm": 0, "ipa": 0x4000_0000, "frame": address, "size": PAGE, "mode": 0}
+            arguments = {"vm": 0, "ipa": 0x4000_0000, "frame": address, "mode": 0}
             reply = shaped.call("map", **arguments)
             assert (reply.status, reply.detail) == ("NOT_OWNED", 3)
             assert shaped.host_walk(address) is None

@@ -130,7 +130,7 @@ def test_frames_serve_one_vm_after_the_other(machine: Machine, vm: Build) -> Non
     machine.forget_taken()
     second = vm(4)
     second.cover(RAM)
-    machine.ok("map", vm=4, ipa=RAM, frame=page, size=PAGE, mode=0)
+    machine.ok("map", vm=4, ipa=RAM, frame=page, mode=0)
     assert machine.frame_record(page).vm == 4
     assert machine.physical(page) == bytes(PAGE)
     assert machine.vm_walk(3, RAM) is None
@@ -153,7 +153,7 @@ def test_a_slot_serves_one_vm_after_the_other(machine: Machine, vm: Build) -> No
 def test_a_frame_is_in_one_vm_only(scene: Scene) -> None:
     machine, page = scene.machine, scene.new.pages[RAM]
     for slot in (scene.new.slot, scene.live.slot):
-        arguments = {"vm": slot, "ipa": RAM + PAGE, "frame": page, "size": PAGE, "mode": 0}
+        arguments = {"vm": slot, "ipa": RAM + PAGE, "frame": page, "mode": 0}
         machine.refuses("map", "NOT_OWNED", "frame", **arguments)
 
 
@@ -180,7 +180,7 @@ def test_ram_begins_and_ends_where_declared(machine: Machine, vm: Build, base: i
     one.page(base)
     one.page(base + size - PAGE) if size > PAGE else None
     for ipa in (base - PAGE, base + size):
-        arguments = {"vm": 0, "ipa": ipa, "frame": machine.take(), "size": PAGE, "mode": 0}
+        arguments = {"vm": 0, "ipa": ipa, "frame": machine.take(), "mode": 0}
         machine.refuses("map", "INVALID_ARGUMENT", "ipa", **arguments)
 
 
@@ -188,7 +188,7 @@ def test_ram_begins_and_ends_where_declared(machine: Machine, vm: Build, base: i
 def test_first_and_last_frame_of_the_split_block(machine: Machine, vm: Build, position: str) -> None:
     frame = {"first": machine.take(), "last": list(machine.free_frames())[-1]}[position]
     vm().cover(RAM)
-    machine.ok("map", vm=0, ipa=RAM, frame=frame, size=PAGE, mode=0)
+    machine.ok("map", vm=0, ipa=RAM, frame=frame, mode=0)
     assert machine.vm_walk(0, RAM) == frame
     assert machine.host_walk(frame) is None
     machine.ok("vm_kill", vm=0)

@@ -107,13 +107,13 @@ def test_every_bit_of_a_page_counts(machine: Machine, vm: Build) -> None:
 
 def test_the_measurement_is_sealed(scene: Scene) -> None:
     before = scene.machine.vm_record(scene.live.slot).measurement
-    scene.machine.ok("map", vm=scene.live.slot, ipa=RAM + PAGE, frame=scene.frame, size=PAGE, mode=0)
+    scene.machine.ok("map", vm=scene.live.slot, ipa=RAM + PAGE, frame=scene.frame, mode=0)
     assert scene.machine.vm_record(scene.live.slot).measurement == before
 
 
 def test_a_refused_call_is_not_measured(machine: Machine, vm: Build) -> None:
     one = vm()
     one.page(content=b"measured")
-    machine.call("map", vm=0, ipa=RAM, frame=machine.take(), size=PAGE, mode=1)
+    machine.call("map", vm=0, ipa=RAM, frame=machine.take(), mode=1)
     machine.call("vcpu_create", vm=0, index=1, frame=machine.take())
     assert machine.vm_record(0).measurement == one.measurement.digest

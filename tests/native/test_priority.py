@@ -123,7 +123,6 @@ ERRORS: dict[str, list[list[Error]]] = {
         states(FREE_SLOT, DEAD),
         IPAS,
         [invalid("ipa", ipa=value) for value in (0, RAM - PAGE, RAM + 8 * MIB, RAM + (1 << 30) + PAGE)],
-        [invalid("size", size=value) for value in (0, 1, PAGE - 1, PAGE + 1, 2 << 20, 1 << 63)],
         [invalid("mode", mode=value) for value in (2, 1 << 32, (1 << 64) - 1)],
         [Error("measured while ACTIVE", "BAD_STATE", arguments={"vm": LIVE, "mode": 1})],
         [not_ours("frame")],

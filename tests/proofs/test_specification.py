@@ -86,7 +86,7 @@ class Machine:
 
     def map(self, frame: int, page: int, expected: str = "SUCCESS", mode: int = 0) -> Outcome:
         return self.call(
-            "map", expected, vm=0, ipa=0x4000_0000 + (page << 12), frame=address(frame), size=4096, mode=mode
+            "map", expected, vm=0, ipa=0x4000_0000 + (page << 12), frame=address(frame), mode=mode
         )
 
 

@@ -105,8 +105,8 @@ def scene(machine: Machine, vm: Build) -> Iterator[Oracle]:
 def test_the_oracle_follows_any_backend(scene: Oracle) -> None:
     machine = scene.machine
     frame = machine.take()
-    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, size=PAGE, mode=1).status == "SUCCESS"
-    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, size=PAGE, mode=1).status == "NOT_OWNED"
+    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, mode=1).status == "SUCCESS"
+    assert scene.step("map", vm=0, ipa=RAM + PAGE, frame=frame, mode=1).status == "NOT_OWNED"
     assert scene.step("vm_kill", vm=0).status == "SUCCESS"
     assert scene.step("reclaim", frame=frame).status == "SUCCESS"
     assert scene.covered == {
@@ -141,7 +141,7 @@ def test_the_oracle_notices_a_missing_event(scene: Oracle, monkeypatch: pytest.M
 
     monkeypatch.setattr(oracle, "CALLS", otherwise("map", without_last))
     with pytest.raises(AssertionError, match=r"specified is None"):
-        scene.step("map", vm=0, ipa=RAM + PAGE, frame=scene.machine.take(), size=PAGE, mode=0)
+        scene.step("map", vm=0, ipa=RAM + PAGE, frame=scene.machine.take(), mode=0)
 
 
 @pytest.mark.host

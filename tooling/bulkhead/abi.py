@@ -61,10 +61,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Standard:
-    """A function id of a standard (SMCCC, PSCI) that the engine answers."""
+    """A function id of a standard (SMCCC, PSCI, TRNG) that the engine answers."""
 
     name: str
     id: int
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A bit of the answer of `features`."""
+
+    name: str
+    bit: int
+    doc: str
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,10 @@ class Abi:
 
     version: int
     uid: UUID
+    vm_uid: UUID
     statuses: tuple[Status, ...]
     exits: tuple[ExitClass, ...]
+    features: tuple[Feature, ...]
     deaths: tuple[Death, ...]
     calls: tuple[Call, ...]
     standards: tuple[Standard, ...]
@@ -129,8 +140,10 @@ def load(path: Path = TABLE) -> Abi:
     abi = Abi(
         version=version_word(release()),
         uid=UUID(raw["abi"]["uid"]),
+        vm_uid=UUID(raw["abi"]["vm_uid"]),
         statuses=tuple(Status(**_tuples(s)) for s in raw["status"]),
         exits=tuple(ExitClass(**_tuples(e)) for e in raw["exit"]),
+        features=tuple(Feature(**f) for f in raw["feature"]),
         deaths=tuple(Death(**_tuples(d)) for d in raw["death"]),
         calls=tuple(Call(**_tuples(c)) for c in raw["call"]),
         standards=tuple(Standard(**_tuples(s)) for s in raw["standard"]),
@@ -138,7 +151,11 @@ def load(path: Path = TABLE) -> Abi:
     for label, pairs in {
         "status": [(s.name, s.value) for s in abi.statuses],
         "exit": [(e.name, e.value) for e in abi.exits],
-        "call": [(c.name, c.id) for c in abi.calls] + [(s.name, s.id) for s in abi.standards],
+        "feature": [(f.name, f.bit) for f in abi.features],
+        # A call is found by its caller and number; names are constants in one place.
+        "call of the host": _numbered(abi, "host"),
+        "call of a VM": _numbered(abi, "vm"),
+        "call": [(c.name, (c.caller, c.id)) for c in abi.calls],
     }.items():
         for column in zip(*pairs, strict=True):
             if len(set(column)) != len(column):
@@ -149,13 +166,26 @@ def load(path: Path = TABLE) -> Abi:
     return abi
 
 
+def _numbered(abi: Abi, caller: str) -> list[tuple[str, int]]:
+    """Name and number of whatever this caller may call."""
+    own = [(call.name, call.id) for call in abi.calls if call.caller == caller]
+    return own + [(standard.name, standard.id) for standard in abi.standards]
+
+
+def _words(uid: UUID) -> str:
+    """A UID as SMCCC answers it in w0 to w3."""
+    words = [int.from_bytes(uid.bytes[4 * i : 4 * i + 4], "little") for i in range(4)]
+    return "[" + ", ".join(f"0x{word:08x}" for word in words) + "]"
+
+
 def _rust(abi: Abi) -> Iterator[str]:
     yield f"// {NOTICE}\n\nuse crate::Call;\n"
     yield "/// Version of package, image and interface: major in bits 63:32, minor in 31:16, patch in 15:0."
     yield f"pub const VERSION: u64 = 0x{abi.version:x};"
     yield "/// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it."
-    words = [int.from_bytes(abi.uid.bytes[4 * i : 4 * i + 4], "little") for i in range(4)]
-    yield "pub const UID: [u32; 4] = [" + ", ".join(f"0x{w:08x}" for w in words) + "];"
+    yield f"pub const UID: [u32; 4] = {_words(abi.uid)};"
+    yield "/// The same as a VM is told: KVM's."
+    yield f"pub const VM_UID: [u32; 4] = {_words(abi.vm_uid)};"
     yield "\n/// Statuses: x0 of every answer."
     yield "pub mod status {"
     for s in abi.statuses:
@@ -172,6 +202,12 @@ def _rust(abi: Abi) -> Iterator[str]:
     yield "    /// Number of exit classes."
     yield f"    pub const COUNT: usize = {len(abi.exits)};"
     yield "}"
+    yield "\n/// Bits of the answer of `features`."
+    yield "pub mod feature {"
+    for f in abi.features:
+        yield f"    /// {f.doc[0].upper()}{f.doc[1:]}."
+        yield f"    pub const {f.name}: u64 = 1 << {f.bit};"
+    yield "}"
     yield "\n/// Reasons carried by the exit class `DIED`."
     yield "pub mod death {"
     for d in abi.deaths:
@@ -184,7 +220,7 @@ def _rust(abi: Abi) -> Iterator[str]:
         yield f"    /// `{c.name}({', '.join(c.args)})`, by the {c.caller}: {c.doc}."
         yield f"    pub const {c.name.upper()}: u64 = 0x{c.id:08X};"
     yield "}"
-    yield "\n/// Function ids of the standards (SMCCC 1.2, PSCI 1.1) that are answered."
+    yield "\n/// Function ids of the standards (SMCCC 1.2, PSCI 1.1, TRNG 1.0) that are answered."
     yield "pub mod standard {"
     for st in abi.standards:
         yield f"    /// `{st.name}`."
@@ -202,7 +238,13 @@ def _rust(abi: Abi) -> Iterator[str]:
         yield f"        args: {len(c.args)},"
         yield f"        results: {len(c.results)},"
         yield "    },"
-    yield "];"
+    yield "];\n"
+    changing = [f"id::{c.name.upper()}" for c in abi.calls if c.changes_ownership and not c.reserved]
+    yield "/// Whether the host call `function` runs under the ownership lock."
+    yield "#[must_use]"
+    yield "pub const fn changes_ownership(function: u64) -> bool {"
+    yield f"    matches!(function, {' | '.join(changing)})"
+    yield "}"
 
 
 def _header(abi: Abi) -> Iterator[str]:
@@ -213,6 +255,8 @@ def _header(abi: Abi) -> Iterator[str]:
         yield f"#define BULKHEAD_{s.name} ({s.value})"
     for e in abi.exits:
         yield f"#define BULKHEAD_EXIT_{e.name} {e.value}"
+    for f in abi.features:
+        yield f"#define BULKHEAD_FEATURE_{f.name} (1ull << {f.bit})"
     for d in abi.deaths:
         yield f"#define BULKHEAD_DEATH_{d.name} {d.value}"
     for c in abi.calls:
@@ -233,12 +277,16 @@ def _markdown(abi: Abi) -> Iterator[str]:
             f"| 0x{c.id:08X} | `{c.name}` | {c.caller} | {', '.join(c.args) or '–'} | "
             f"{', '.join(c.results) or '–'} | {c.doc} |"
         )
+    yield "\nSome numbers of VM calls (those that KVM gives them) are those of other calls of the host."
     yield "\n## Standard ids\n\n| id | name |\n|---|---|"
     for st in abi.standards:
         yield f"| 0x{st.id:08X} | {st.name} |"
     yield "\n## Statuses\n\n| x0 | name | x1 | meaning |\n|---|---|---|---|"
     for s in abi.statuses:
         yield f"| {s.value} | {s.name} | {s.detail or '0'} | {s.doc} |"
+    yield "\n## Bits of `features`\n\n| bit | name | meaning |\n|---|---|---|"
+    for f in abi.features:
+        yield f"| {f.bit} | {f.name} | {f.doc} |"
     yield "\n## Exit classes\n\n| x1 | class | x2, x3, x4 | meaning |\n|---|---|---|---|"
     for e in abi.exits:
         yield f"| {e.value} | {e.name} | {', '.join(e.data) or '–'} | {e.doc} |"

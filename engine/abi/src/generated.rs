@@ -6,6 +6,8 @@ use crate::Call;
 pub const VERSION: u64 = 0x10000;
 /// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it.
 pub const UID: [u32; 4] = [0x0a7f8c1c, 0x9e4fd352, 0x5d0e0b9d, 0x416a2f7c];
+/// The same as a VM is told: KVM's.
+pub const VM_UID: [u32; 4] = [0xb66fb428, 0xe911c52e, 0x564bcaa9, 0x743a004d];
 
 /// Statuses: x0 of every answer.
 pub mod status {
@@ -31,13 +33,15 @@ pub mod status {
     pub const NOT_EMPTY: u64 = -9i64 as u64;
     /// A list register or control word handed to vcpu_run is malformed; x1 = number of the argument register at fault.
     pub const BAD_REPLY: u64 = -10i64 as u64;
+    /// The block has not been touched since boot; any access of the host zeroes it first; x1 = number of the argument register at fault.
+    pub const NOT_CLEARED: u64 = -11i64 as u64;
 }
 
 /// Exit classes: x1 of a successful `vcpu_run`.
 pub mod exit {
     /// A physical interrupt is pending for the host, which takes it itself.
     pub const IRQ: u64 = 0;
-    /// The vCPU waits for an interrupt or event; x9 is its timer deadline.
+    /// The vCPU waits: event 0 for an interrupt (WFI; x9 is its timer deadline), event 1 for another CPU (WFE: give others a turn) (event).
     pub const WFI: u64 = 1;
     /// Load outside RAM; the reply of the next vcpu_run is the value (ipa, size).
     pub const MMIO_READ: u64 = 2;
@@ -51,14 +55,24 @@ pub mod exit {
     pub const VGIC: u64 = 6;
     /// The engine has executed a PSCI function that the host must schedule around (function, vcpu).
     pub const PSCI: u64 = 7;
-    /// Reserved for page sharing (ipa, size).
+    /// The VM shared, unshared or relinquished a page: the id of its call, and where (function, ipa).
     pub const SHARE: u64 = 8;
     /// The VM called host_call; the reply of the next vcpu_run becomes its x1 (arg1, arg2, arg3).
     pub const HOST_CALL: u64 = 9;
     /// The VM did what no VM may do and is DYING (reason).
     pub const DIED: u64 = 10;
+    /// The VM shares, unshares or relinquishes a page of a 2 MiB mapping; the remedy is vm_split, and the call is repeated (ipa).
+    pub const NEEDS_SPLIT: u64 = 11;
     /// Number of exit classes.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
+}
+
+/// Bits of the answer of `features`.
+pub mod feature {
+    /// There is an SMMU: dma_allow and dma_revoke work.
+    pub const DMA_WINDOWS: u64 = 1 << 0;
+    /// There is a source of random numbers: TRNG_RND32 and TRNG_RND64 answer.
+    pub const RANDOM: u64 = 1 << 1;
 }
 
 /// Reasons carried by the exit class `DIED`.
@@ -87,7 +101,7 @@ pub mod id {
     pub const TABLE_DONATE: u64 = 0xC6000006;
     /// `table_reclaim(table)`, by the host: take back an empty level 2 or 3 table, zeroed.
     pub const TABLE_RECLAIM: u64 = 0xC6000007;
-    /// `map(vm, ipa, frame, size, mode)`, by the host: move a host frame into the VM at `ipa`: mode 0 zeroed, mode 1 content kept and measured (BUILDING only); size is 4096.
+    /// `map(vm, ipa, frame, mode)`, by the host: move a host frame into the VM at `ipa`: mode 0 zeroed, mode 1 content kept and measured (BUILDING only).
     pub const MAP: u64 = 0xC6000008;
     /// `reclaim(frame)`, by the host: take back a page or vCPU frame of a DYING VM, zeroed.
     pub const RECLAIM: u64 = 0xC6000009;
@@ -105,17 +119,23 @@ pub mod id {
     pub const LOG_READ: u64 = 0xC600000F;
     /// `stats(kind, index)`, by the host: counter summed over CPUs: kind 0 host calls by (id & 0xff), kind 1 exits by class, kind 2 boot stage ticks.
     pub const STATS: u64 = 0xC6000010;
-    /// `dma_allow()`, by the host: reserved: DMA windows.
+    /// `map_block(vm, ipa, block)`, by the host: move a whole host block, zeroed, into the VM at `ipa`, both multiples of 2 MiB.
+    pub const MAP_BLOCK: u64 = 0xC6000011;
+    /// `vm_split(block, table, host_table)`, by the host: cut a block of a VM into 512 pages: `table` becomes the VM's level 3 table in its place, `host_table` the host's, both host frames.
+    pub const VM_SPLIT: u64 = 0xC6000012;
+    /// `reclaim_block(block)`, by the host: take back a whole block of a DYING VM, zeroed.
+    pub const RECLAIM_BLOCK: u64 = 0xC6000013;
+    /// `dma_allow(block)`, by the host: let the host's devices reach a host block through the SMMU; no frame of it can change hands meanwhile. NOT_SUPPORTED without an SMMU.
     pub const DMA_ALLOW: u64 = 0xC6000020;
-    /// `dma_revoke()`, by the host: reserved: DMA windows.
+    /// `dma_revoke(block)`, by the host: end a DMA window; the SMMU holds no translation of it when the call returns. NOT_SUPPORTED without an SMMU.
     pub const DMA_REVOKE: u64 = 0xC6000021;
     /// `device_assign()`, by the host: reserved: device assignment.
     pub const DEVICE_ASSIGN: u64 = 0xC6000022;
     /// `device_release()`, by the host: reserved: device assignment.
     pub const DEVICE_RELEASE: u64 = 0xC6000023;
-    /// `share_accept()`, by the host: reserved: page sharing.
+    /// `share_accept(vm, ipa)`, by the host: map a page that the VM shares into the host's stage 2, at its physical address.
     pub const SHARE_ACCEPT: u64 = 0xC6000024;
-    /// `share_release()`, by the host: reserved: page sharing.
+    /// `share_release(vm, ipa)`, by the host: unmap an accepted page from the host's stage 2; the VM still shares it.
     pub const SHARE_RELEASE: u64 = 0xC6000025;
     /// `measurement()`, by the vm: the VM's sealed launch measurement.
     pub const MEASUREMENT: u64 = 0xC6000040;
@@ -123,17 +143,17 @@ pub mod id {
     pub const EXTEND: u64 = 0xC6000041;
     /// `host_call(arg1, arg2, arg3)`, by the vm: ask the host something; exit class HOST_CALL.
     pub const HOST_CALL: u64 = 0xC6000042;
-    /// `share()`, by the vm: reserved: page sharing.
-    pub const SHARE: u64 = 0xC6000043;
-    /// `unshare()`, by the vm: reserved: page sharing.
-    pub const UNSHARE: u64 = 0xC6000044;
-    /// `relinquish()`, by the vm: reserved: page sharing.
+    /// `meminfo()`, by the vm: x0 is the granule of `share` in bytes, 4096 (KVM's HYP_MEMINFO).
+    pub const MEMINFO: u64 = 0xC6000002;
+    /// `share(ipa)`, by the vm: offer the page to the host (KVM's MEM_SHARE); x2 and x3 are zero.
+    pub const SHARE: u64 = 0xC6000003;
+    /// `unshare(ipa)`, by the vm: the page is the VM's alone again when the call returns (KVM's MEM_UNSHARE); x2 and x3 are zero.
+    pub const UNSHARE: u64 = 0xC6000004;
+    /// `relinquish(ipa)`, by the vm: give the page back: it is zeroed and the host's, the next access is a MEM_FAULT.
     pub const RELINQUISH: u64 = 0xC6000045;
-    /// `random()`, by the vm: reserved: random numbers.
-    pub const RANDOM: u64 = 0xC6000046;
 }
 
-/// Function ids of the standards (SMCCC 1.2, PSCI 1.1) that are answered.
+/// Function ids of the standards (SMCCC 1.2, PSCI 1.1, TRNG 1.0) that are answered.
 pub mod standard {
     /// `SMCCC_VERSION`.
     pub const SMCCC_VERSION: u64 = 0x80000000;
@@ -143,6 +163,18 @@ pub mod standard {
     pub const VENDOR_HYP_UID: u64 = 0x8600FF01;
     /// `VENDOR_HYP_REVISION`.
     pub const VENDOR_HYP_REVISION: u64 = 0x8600FF03;
+    /// `VENDOR_HYP_FEATURES`.
+    pub const VENDOR_HYP_FEATURES: u64 = 0x86000000;
+    /// `TRNG_VERSION`.
+    pub const TRNG_VERSION: u64 = 0x84000050;
+    /// `TRNG_FEATURES`.
+    pub const TRNG_FEATURES: u64 = 0x84000051;
+    /// `TRNG_GET_UUID`.
+    pub const TRNG_GET_UUID: u64 = 0x84000052;
+    /// `TRNG_RND32`.
+    pub const TRNG_RND32: u64 = 0x84000053;
+    /// `TRNG_RND64`.
+    pub const TRNG_RND64: u64 = 0xC4000053;
     /// `PSCI_VERSION`.
     pub const PSCI_VERSION: u64 = 0x84000000;
     /// `PSCI_CPU_SUSPEND`.
@@ -164,7 +196,7 @@ pub mod standard {
 }
 
 /// Every call, in the order of the table.
-pub const CALLS: [Call; 30] = [
+pub const CALLS: [Call; 33] = [
     Call {
         name: "version",
         id: id::VERSION,
@@ -243,7 +275,7 @@ pub const CALLS: [Call; 30] = [
         by_host: true,
         reserved: false,
         changes_ownership: true,
-        args: 5,
+        args: 4,
         results: 0,
     },
     Call {
@@ -319,12 +351,39 @@ pub const CALLS: [Call; 30] = [
         results: 1,
     },
     Call {
+        name: "map_block",
+        id: id::MAP_BLOCK,
+        by_host: true,
+        reserved: true,
+        changes_ownership: true,
+        args: 3,
+        results: 0,
+    },
+    Call {
+        name: "vm_split",
+        id: id::VM_SPLIT,
+        by_host: true,
+        reserved: true,
+        changes_ownership: true,
+        args: 3,
+        results: 0,
+    },
+    Call {
+        name: "reclaim_block",
+        id: id::RECLAIM_BLOCK,
+        by_host: true,
+        reserved: true,
+        changes_ownership: true,
+        args: 1,
+        results: 0,
+    },
+    Call {
         name: "dma_allow",
         id: id::DMA_ALLOW,
         by_host: true,
         reserved: true,
-        changes_ownership: false,
-        args: 0,
+        changes_ownership: true,
+        args: 1,
         results: 0,
     },
     Call {
@@ -332,8 +391,8 @@ pub const CALLS: [Call; 30] = [
         id: id::DMA_REVOKE,
         by_host: true,
         reserved: true,
-        changes_ownership: false,
-        args: 0,
+        changes_ownership: true,
+        args: 1,
         results: 0,
     },
     Call {
@@ -359,17 +418,17 @@ pub const CALLS: [Call; 30] = [
         id: id::SHARE_ACCEPT,
         by_host: true,
         reserved: true,
-        changes_ownership: false,
-        args: 0,
-        results: 0,
+        changes_ownership: true,
+        args: 2,
+        results: 1,
     },
     Call {
         name: "share_release",
         id: id::SHARE_RELEASE,
         by_host: true,
         reserved: true,
-        changes_ownership: false,
-        args: 0,
+        changes_ownership: true,
+        args: 2,
         results: 0,
     },
     Call {
@@ -400,12 +459,21 @@ pub const CALLS: [Call; 30] = [
         results: 1,
     },
     Call {
+        name: "meminfo",
+        id: id::MEMINFO,
+        by_host: false,
+        reserved: true,
+        changes_ownership: false,
+        args: 0,
+        results: 0,
+    },
+    Call {
         name: "share",
         id: id::SHARE,
         by_host: false,
         reserved: true,
         changes_ownership: false,
-        args: 0,
+        args: 1,
         results: 0,
     },
     Call {
@@ -414,7 +482,7 @@ pub const CALLS: [Call; 30] = [
         by_host: false,
         reserved: true,
         changes_ownership: false,
-        args: 0,
+        args: 1,
         results: 0,
     },
     Call {
@@ -423,16 +491,13 @@ pub const CALLS: [Call; 30] = [
         by_host: false,
         reserved: true,
         changes_ownership: false,
-        args: 0,
-        results: 0,
-    },
-    Call {
-        name: "random",
-        id: id::RANDOM,
-        by_host: false,
-        reserved: true,
-        changes_ownership: false,
-        args: 0,
+        args: 1,
         results: 0,
     },
 ];
+
+/// Whether the host call `function` runs under the ownership lock.
+#[must_use]
+pub const fn changes_ownership(function: u64) -> bool {
+    matches!(function, id::HOST_SPLIT | id::VM_CREATE | id::VM_KILL | id::VM_DESTROY | id::TABLE_DONATE | id::TABLE_RECLAIM | id::MAP | id::RECLAIM | id::VCPU_CREATE | id::VCPU_SET_ENTRY | id::ACTIVATE)
+}

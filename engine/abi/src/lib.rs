@@ -29,14 +29,6 @@ pub struct Call {
     pub results: usize,
 }
 
-impl Call {
-    /// The table line of the call with this function id, if there is one.
-    #[must_use]
-    pub fn by_id(id: u64) -> Option<&'static Call> {
-        CALLS.iter().find(|call| call.id == id)
-    }
-}
-
 /// Size of a frame in bytes: the 4 KiB translation granule (Arm ARM DDI 0487, D8.2).
 pub const FRAME_SIZE: u64 = 4096;
 /// Size of a block in bytes: what one level 2 descriptor maps with the 4 KiB granule.

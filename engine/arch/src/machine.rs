@@ -6,7 +6,7 @@
 
 use bulkhead_core::addr::{Block, FRAME_SHIFT, Frame, Ipa, VmId};
 use bulkhead_core::hardware::{Hardware, Platform};
-use bulkhead_core::owner::{FrameRecord, Kind, RunState};
+use bulkhead_core::owner::{Record, RunState};
 use bulkhead_core::vcpu::processor::{El1Exception, Processor, Syndrome};
 use bulkhead_core::vm::{Field, State};
 use core::ptr::with_exposed_provenance_mut;
@@ -96,27 +96,27 @@ impl Hardware for Machine {
     }
 
     #[inline(always)]
-    fn block_kind(self, block: Block) -> Kind {
-        Kind(read(word(layout::BLOCKS, block.0)))
+    fn block_record(self, block: Block) -> Record {
+        Record(read(word(layout::BLOCKS, block.0)))
     }
 
     #[inline(always)]
-    fn set_block_kind(self, block: Block, kind: Kind) {
-        write(word(layout::BLOCKS, block.0), kind.0);
+    fn set_block_record(self, block: Block, record: Record) {
+        write(word(layout::BLOCKS, block.0), record.0);
     }
 
     #[inline(always)]
-    fn frame_record(self, frame: Frame) -> FrameRecord {
-        FrameRecord(read(word(layout::FRAMES, frame.0)))
+    fn frame_record(self, frame: Frame) -> Record {
+        Record(read(word(layout::FRAMES, frame.0)))
     }
 
     #[inline(always)]
-    fn set_frame_record(self, frame: Frame, record: FrameRecord) {
+    fn set_frame_record(self, frame: Frame, record: Record) {
         write(word(layout::FRAMES, frame.0), record.0);
     }
 
     #[inline(always)]
-    fn exchange_frame_record(self, frame: Frame, old: FrameRecord, new: FrameRecord) -> bool {
+    fn exchange_frame_record(self, frame: Frame, old: Record, new: Record) -> bool {
         exchange(word(layout::FRAMES, frame.0), old.0, new.0)
     }
 
@@ -137,9 +137,9 @@ impl Hardware for Machine {
     }
 
     #[inline(always)]
-    fn fill_host_table(self, table: Frame, block: Block) {
+    fn fill_table(self, table: Frame, block: Block) {
         // SAFETY: core calls this for a frame that the host has just lost.
-        unsafe { mem::bulkhead_fill_host_table(address(table), address(block.first())) }
+        unsafe { mem::bulkhead_fill_table(address(table), address(block.first())) }
     }
 
     #[inline(always)]

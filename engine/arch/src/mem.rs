@@ -5,7 +5,7 @@
 //! 64 bits wide: nothing is vectorised, merged or left out. Callers pass frame-aligned physical addresses of RAM that
 //! the engine's RAM window maps and that no other domain can change meanwhile.
 
-use bulkhead_core::owner::FrameRecord;
+use bulkhead_core::owner::Record;
 use bulkhead_core::stage2;
 use core::ptr::with_exposed_provenance_mut;
 use sha2::digest::generic_array::GenericArray;
@@ -76,18 +76,18 @@ pub unsafe extern "C" fn bulkhead_fill_frame_records(block: u64) {
     while index < WORDS {
         let record: *mut u64 = with_exposed_provenance_mut(first.wrapping_add(index.wrapping_mul(8)) as usize);
         // SAFETY: the record array covers every frame of the block (caller).
-        unsafe { record.write_volatile(FrameRecord::HOST.0) };
+        unsafe { record.write_volatile(Record::HOST.0) };
         index = index.wrapping_add(1);
     }
 }
 
-/// Fills the host table at `table_pa` with the 512 descriptors that identity-map the block at `block_pa`.
+/// Fills the table at `table_pa` with the 512 page descriptors of the block at `block_pa`, in their order.
 ///
 /// # Safety
 /// `table_pa` is the address of a frame of RAM that this CPU may write.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn bulkhead_fill_host_table(table_pa: u64, block_pa: u64) {
+pub unsafe extern "C" fn bulkhead_fill_table(table_pa: u64, block_pa: u64) {
     let mut index = 0;
     while index < WORDS {
         let descriptor = block_pa.wrapping_add(index << 12) | stage2::PAGE;

@@ -6,7 +6,7 @@
 //! are volatile or atomic; callers of the `set_` methods hold the ownership lock.
 
 use crate::addr::{Block, Frame, Ipa, VmId};
-use crate::owner::{FrameRecord, Kind};
+use crate::owner::Record;
 use crate::vm::{Field, State};
 
 /// The machine below the engine.
@@ -20,16 +20,16 @@ pub trait Hardware: Copy {
     /// Index of the CPU that executes this.
     fn cpu(self) -> u64;
 
-    /// Kind of a block: ENGINE, HOST or SPLIT. `block` is below `frames() / 512`.
-    fn block_kind(self, block: Block) -> Kind;
-    /// Changes the kind of a block.
-    fn set_block_kind(self, block: Block, kind: Kind);
+    /// Record of a block, which is below `frames() / 512`.
+    fn block_record(self, block: Block) -> Record;
+    /// Changes the record of a block.
+    fn set_block_record(self, block: Block, record: Record);
     /// Record of a frame of a SPLIT block.
-    fn frame_record(self, frame: Frame) -> FrameRecord;
+    fn frame_record(self, frame: Frame) -> Record;
     /// Changes the record of a frame of a SPLIT block.
-    fn set_frame_record(self, frame: Frame, record: FrameRecord);
+    fn set_frame_record(self, frame: Frame, record: Record);
     /// Compare-and-swap (acquire and release) of a frame record; true if it was `old`.
-    fn exchange_frame_record(self, frame: Frame, old: FrameRecord, new: FrameRecord) -> bool;
+    fn exchange_frame_record(self, frame: Frame, old: Record, new: Record) -> bool;
     /// Writes HOST to the records of all 512 frames of a block that is not split yet.
     fn fill_frame_records(self, block: Block);
 
@@ -37,8 +37,8 @@ pub trait Hardware: Copy {
     fn host_entry(self, block: Block) -> u64;
     /// Changes the level 2 descriptor of the host's stage 2 for a block.
     fn set_host_entry(self, block: Block, descriptor: u64);
-    /// Fills `table` with the 512 level 3 descriptors that identity-map `block` as RAM for the host.
-    fn fill_host_table(self, table: Frame, block: Block);
+    /// Fills `table` with the 512 level 3 descriptors of the frames of `block` as RAM, in their order.
+    fn fill_table(self, table: Frame, block: Block);
 
     /// Word `index` (below 512) of the translation table in `table`.
     fn table_entry(self, table: Frame, index: u64) -> u64;

@@ -45,6 +45,12 @@ impl Outcome {
         Self { status: status::NEEDS_SPLIT, detail: register }
     }
 
+    /// The block that argument register x`register` lies in has not been touched since boot.
+    #[inline(always)]
+    pub const fn not_cleared(register: u64) -> Self {
+        Self { status: status::NOT_CLEARED, detail: register }
+    }
+
     /// The translation table of `level` is missing.
     #[inline(always)]
     pub const fn table_missing(level: u64) -> Self {

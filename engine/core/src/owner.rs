@@ -1,29 +1,30 @@
 //! Ownership records: one word per block, one word per frame of a split block. Trust label: PROVED.
 //!
-//! Layout of a frame record, low bit first: kind 4 | level 2 | zero 2 | vm 16 | slot or vCPU index 9 | zero 3 |
-//! parent frame, host block or run state 28. Records point back to the table entry that maps the frame, so each
-//! invariant is about one record and its neighbour. A record of kind ENGINE is all zero: what nobody described is
-//! the engine's.
+//! Layout of a record, low bit first: kind 4 | level 2 | sharing 2 | vm 16 | slot or vCPU index 9 | zero 3 |
+//! parent frame, host block or run state 28. The record of a block is that of its 512 frames if they are alike, else
+//! SPLIT. Records point back to the table entry that maps the frame or block, so each invariant is about one record
+//! and its neighbour. A record of kind ENGINE is all zero: what nobody described is the engine's.
 
 use crate::addr::{Block, Frame, VmId};
 
 const KIND_MASK: u64 = 0xf;
 const LEVEL_SHIFT: u32 = 4;
+const SHARING_SHIFT: u32 = 6;
 const VM_SHIFT: u32 = 8;
 const SLOT_SHIFT: u32 = 24;
 const PARENT_SHIFT: u32 = 36;
 const PARENT_BITS: u32 = 28;
 
-/// Kind of a record; values 0, 1 and [`Kind::SPLIT`] also describe whole blocks.
+/// Kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(pub u64);
 
 impl Kind {
     /// The engine's own, or no RAM at all.
     pub const ENGINE: Self = Self(0);
-    /// The host's, mapped in its stage 2.
+    /// The host's, mapped one to one in its stage 2.
     pub const HOST: Self = Self(1);
-    /// A page of a VM: vm, parent level 3 table, slot in it.
+    /// A page of a VM: vm, parent level 3 table, slot in it; or a whole block of a VM with a level 2 table.
     pub const VM_PAGE: Self = Self(2);
     /// A translation table of a VM: vm, level; for levels 2 and 3 the parent table and slot.
     pub const VM_TABLE: Self = Self(3);
@@ -31,6 +32,10 @@ impl Kind {
     pub const VCPU: Self = Self(4);
     /// The host's level 3 table of a block.
     pub const HOST_TABLE: Self = Self(5);
+    /// Block only: the host's, mapped nowhere, content unknown since boot.
+    pub const UNCLEARED: Self = Self(6);
+    /// Block only: the host's, mapped in its stage 2 and in that of its devices.
+    pub const DMA: Self = Self(7);
     /// Block only: ask the frame records.
     pub const SPLIT: Self = Self(15);
 }
@@ -55,20 +60,41 @@ impl RunState {
     }
 }
 
-/// The ownership record of a frame.
+/// Whether a page of a VM is the VM's alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameRecord(pub u64);
+pub struct Sharing(pub u64);
 
-impl FrameRecord {
-    /// The frame is the host's.
+impl Sharing {
+    /// The VM's alone.
+    pub const PRIVATE: Self = Self(0);
+    /// The VM lets the host map it.
+    pub const OFFERED: Self = Self(1);
+    /// The host has mapped it, at its physical address.
+    pub const ACCEPTED: Self = Self(2);
+}
+
+/// The ownership record of a frame or block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record(pub u64);
+
+impl Record {
+    /// The engine's, or no RAM.
+    pub const ENGINE: Self = Self(Kind::ENGINE.0);
+    /// The host's.
     pub const HOST: Self = Self(Kind::HOST.0);
+    /// A block of the host that nobody has touched since boot.
+    pub const UNCLEARED: Self = Self(Kind::UNCLEARED.0);
+    /// A block of the host that its devices may access.
+    pub const DMA: Self = Self(Kind::DMA.0);
+    /// A block whose frames have records of their own.
+    pub const SPLIT: Self = Self(Kind::SPLIT.0);
 
     #[inline(always)]
     const fn child(kind: Kind, level: u64, vm: VmId, parent: Frame, slot: u64) -> Self {
         Self(kind.0 | level << LEVEL_SHIFT | vm.0 << VM_SHIFT | slot << SLOT_SHIFT | parent.0 << PARENT_SHIFT)
     }
 
-    /// A page of `vm`, mapped by entry `slot` of the level 3 table `parent`.
+    /// A page of `vm`, mapped by entry `slot` of the level 3 table `parent`, private; or a block, with its level 2 table.
     #[inline(always)]
     #[must_use]
     pub const fn vm_page(vm: VmId, parent: Frame, slot: u64) -> Self {
@@ -115,6 +141,20 @@ impl FrameRecord {
     #[must_use]
     pub const fn level(self) -> u64 {
         self.0 >> LEVEL_SHIFT & 3
+    }
+
+    /// How far a page is shared.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sharing(self) -> Sharing {
+        Sharing(self.0 >> SHARING_SHIFT & 3)
+    }
+
+    /// The same page, shared otherwise.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_sharing(self, sharing: Sharing) -> Self {
+        Self(self.0 & !(3 << SHARING_SHIFT) | sharing.0 << SHARING_SHIFT)
     }
 
     /// The VM that a page, table or vCPU belongs to.

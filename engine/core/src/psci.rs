@@ -4,7 +4,7 @@ use bulkhead_abi::{IPA_BITS, VCPUS_MAX, exit, standard, status};
 
 use crate::Hardware;
 use crate::addr::{Frame, VmId};
-use crate::owner::{FrameRecord, RunState};
+use crate::owner::{Record, RunState};
 use crate::vcpu::context::{self, VcpuContext};
 use crate::vcpu::exit::{Decision, Exit};
 use crate::vm::{Field, State};
@@ -87,7 +87,7 @@ fn cpu_on<H: Hardware>(hw: H, caller: &mut VcpuContext, affinity: u64, entry: u6
         return Decision::Resume;
     }
     // The exchange names VM and index: a frame that has changed hands since it was looked up is not touched.
-    let off = FrameRecord::vcpu(vm, index, RunState::OFF);
+    let off = Record::vcpu(vm, index, RunState::OFF);
     let transit = off.with_run_state(RunState::TRANSIT);
     if !hw.exchange_frame_record(frame, off, transit) {
         let pending = hw.frame_record(frame) == transit;

@@ -5,7 +5,7 @@
 use bulkhead_abi::{FRAME_SIZE, VM_SLOTS};
 use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, Ipa, VmId};
-use bulkhead_core::owner::{FrameRecord, Kind};
+use bulkhead_core::owner::Record;
 use bulkhead_core::stage2;
 use bulkhead_core::vm::{Field, RECORD_WORDS, State};
 use sha2::{Digest, Sha256};
@@ -39,7 +39,7 @@ impl<'m> Cpu<'m> {
 
     fn record(self, frame: Frame) -> &'m Cell<u64> {
         assert!(frame.0 < self.frames(), "no {frame:?}");
-        assert!(self.block_kind(frame.block()) == Kind::SPLIT, "{frame:?} is in a block that is not split");
+        assert!(self.block_record(frame.block()) == Record::SPLIT, "{frame:?} is in a block that is not split");
         self.machine.word(self.machine.layout.frame_records + 8 * frame.0)
     }
 
@@ -78,21 +78,21 @@ impl Hardware for Cpu<'_> {
         self.index
     }
 
-    fn block_kind(self, block: Block) -> Kind {
-        Kind(self.block(self.machine.layout.block_records, block).get())
+    fn block_record(self, block: Block) -> Record {
+        Record(self.block(self.machine.layout.block_records, block).get())
     }
-    fn set_block_kind(self, block: Block, kind: Kind) {
-        self.change(Did::SetBlockKind, [block.0, kind.0]);
-        self.block(self.machine.layout.block_records, block).set(kind.0);
+    fn set_block_record(self, block: Block, record: Record) {
+        self.change(Did::SetBlockRecord, [block.0, record.0]);
+        self.block(self.machine.layout.block_records, block).set(record.0);
     }
-    fn frame_record(self, frame: Frame) -> FrameRecord {
-        FrameRecord(self.record(frame).get())
+    fn frame_record(self, frame: Frame) -> Record {
+        Record(self.record(frame).get())
     }
-    fn set_frame_record(self, frame: Frame, record: FrameRecord) {
+    fn set_frame_record(self, frame: Frame, record: Record) {
         self.change(Did::SetFrameRecord, [frame.0, record.0]);
         self.record(frame).set(record.0);
     }
-    fn exchange_frame_record(self, frame: Frame, old: FrameRecord, new: FrameRecord) -> bool {
+    fn exchange_frame_record(self, frame: Frame, old: Record, new: Record) -> bool {
         let cell = self.record(frame);
         let equal = cell.get() == old.0;
         if equal {
@@ -103,9 +103,9 @@ impl Hardware for Cpu<'_> {
     }
     fn fill_frame_records(self, block: Block) {
         self.change(Did::FillFrameRecords, [block.0]);
-        assert!(self.block_kind(block) != Kind::SPLIT, "{block:?} is split already");
+        assert!(self.block_record(block) != Record::SPLIT, "{block:?} is split already");
         let records = self.machine.layout.frame_records - self.ram_base() + 8 * block.first().0;
-        self.machine.memory.words(records, 512).iter().for_each(|cell| cell.set(FrameRecord::HOST.0));
+        self.machine.memory.words(records, 512).iter().for_each(|cell| cell.set(Record::HOST.0));
     }
 
     fn host_entry(self, block: Block) -> u64 {
@@ -115,8 +115,8 @@ impl Hardware for Cpu<'_> {
         self.change(Did::SetHostEntry, [block.0, descriptor]);
         self.block(self.machine.layout.host_level2, block).set(descriptor);
     }
-    fn fill_host_table(self, table: Frame, block: Block) {
-        self.change(Did::FillHostTable, [table.0, block.0]);
+    fn fill_table(self, table: Frame, block: Block) {
+        self.change(Did::FillTable, [table.0, block.0]);
         let leaves = (block.first().0..).map(|frame| stage2::page(self, Frame(frame)));
         self.content(table).iter().zip(leaves).for_each(|(entry, leaf)| entry.set(leaf));
     }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use bulkhead_abi::{BLOCK_SIZE, CPUS_MAX, FRAME_SIZE, id};
 use bulkhead_core::addr::{Block, Frame, VmId};
 use bulkhead_core::call::dispatch::{self, Registers};
-use bulkhead_core::owner::{FrameRecord, Kind};
+use bulkhead_core::owner::{Kind, Record};
 use bulkhead_core::stage2;
 use bulkhead_core::vcpu::exit::Decision;
 use bulkhead_core::vcpu::processor::Syndrome;
@@ -147,8 +147,8 @@ impl Machine {
         for slot in 0..512 {
             let frame = Frame(table.0 + slot);
             let (record, leaf) = match slot {
-                0 => (FrameRecord::host_table(block), 0),
-                _ => (FrameRecord::HOST, stage2::page(hw, frame)),
+                0 => (Record::host_table(block), 0),
+                _ => (Record::HOST, stage2::page(hw, frame)),
             };
             self.word(layout.frame_records + 8 * frame.0).set(record.0);
             self.word(stage2::address(hw, table) + 8 * slot).set(leaf);

@@ -3,7 +3,7 @@
 use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, id, status};
 use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, VmId};
-use bulkhead_core::owner::{FrameRecord, Kind};
+use bulkhead_core::owner::{Kind, Record};
 use bulkhead_core::vm::{Field, State};
 
 use super::Machine;
@@ -63,8 +63,8 @@ fn records_say_what_the_tables_say() {
         assert_eq!(kind != Kind::ENGINE, mapped, "{kind:?} {block}");
     }
     let split = Frame((machine.layout().split_block - BASE) / FRAME_SIZE);
-    assert_eq!(hw.frame_record(split), FrameRecord::host_table(split.block()));
-    assert_eq!(hw.frame_record(Frame(split.0 + 511)), FrameRecord::HOST);
+    assert_eq!(hw.frame_record(split), Record::host_table(split.block()));
+    assert_eq!(hw.frame_record(Frame(split.0 + 511)), Record::HOST);
 }
 
 #[test]

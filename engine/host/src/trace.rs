@@ -22,8 +22,8 @@ macro_rules! events {
 }
 
 events! {
-    /// `set_block_kind`
-    SetBlockKind,
+    /// `set_block_record`
+    SetBlockRecord,
     /// `set_frame_record`
     SetFrameRecord,
     /// `exchange_frame_record`, when it succeeded
@@ -32,8 +32,8 @@ events! {
     FillFrameRecords,
     /// `set_host_entry`
     SetHostEntry,
-    /// `fill_host_table`
-    FillHostTable,
+    /// `fill_table`
+    FillTable,
     /// `set_table_entry`
     SetTableEntry,
     /// `zero_frame`

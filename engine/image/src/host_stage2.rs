@@ -7,7 +7,7 @@
 use bulkhead_abi::Range;
 use bulkhead_arch::layout;
 use bulkhead_core::addr::{Block, TABLE_ENTRIES};
-use bulkhead_core::owner::{FrameRecord, Kind};
+use bulkhead_core::owner::{Kind, Record};
 use bulkhead_core::stage2;
 
 use crate::early::Area;
@@ -52,9 +52,9 @@ pub fn split(plan: &Plan, range: Range) {
     let table = layout::RAM + range.base;
     for slot in 0..TABLE_ENTRIES {
         let (record, leaf) = if slot == 0 {
-            (FrameRecord::host_table(Block(block)), 0)
+            (Record::host_table(Block(block)), 0)
         } else {
-            (FrameRecord::HOST, (range.base + slot * PAGE) | stage2::PAGE)
+            (Record::HOST, (range.base + slot * PAGE) | stage2::PAGE)
         };
         // SAFETY: the record array and the RAM window cover the block, which nobody uses yet.
         unsafe {

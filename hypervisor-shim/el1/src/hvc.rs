@@ -66,8 +66,8 @@ const fn matches_table(id: u64, arguments: usize, results: usize) -> bool {
     let mut index = 0;
     while index < CALLS.len() {
         let call = &CALLS[index];
-        if call.id == id {
-            return call.args == arguments && call.results == results && call.by_host;
+        if call.id == id && call.by_host {
+            return call.args == arguments && call.results == results;
         }
         index += 1;
     }
@@ -107,7 +107,13 @@ calls! {
     /// Takes an empty table back.
     table_reclaim = TABLE_RECLAIM(table) -> 0;
     /// Moves a frame into a VM.
-    map = MAP(vm, ipa, frame, size, mode) -> 0;
+    map = MAP(vm, ipa, frame, mode) -> 0;
+    /// Moves a whole block, zeroed, into a VM.
+    map_block = MAP_BLOCK(vm, ipa, block) -> 0;
+    /// Cuts a block of a VM into pages.
+    vm_split = VM_SPLIT(block, table, host_table) -> 0;
+    /// Takes a whole block of a DYING VM back.
+    reclaim_block = RECLAIM_BLOCK(block) -> 0;
     /// Takes a frame of a DYING VM back.
     reclaim = RECLAIM(frame) -> 0;
     /// Makes a frame a vCPU.
@@ -120,6 +126,14 @@ calls! {
     vcpu_run = VCPU_RUN(vcpu, reply, lr0, lr1, lr2, control) -> 9;
     /// Unloads the vCPU loaded on this CPU.
     vcpu_put = VCPU_PUT() -> 0;
+    /// Opens a block to the host's devices.
+    dma_allow = DMA_ALLOW(block) -> 0;
+    /// Closes a block to the host's devices.
+    dma_revoke = DMA_REVOKE(block) -> 0;
+    /// Maps a page that a VM shares; its frame.
+    share_accept = SHARE_ACCEPT(vm, ipa) -> 1;
+    /// Unmaps such a page.
+    share_release = SHARE_RELEASE(vm, ipa) -> 0;
     /// Up to 64 bytes of the engine's log.
     log_read = LOG_READ(offset) -> 10;
     /// A counter.

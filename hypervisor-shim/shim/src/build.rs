@@ -139,12 +139,12 @@ pub fn map_zeroed(index: usize, vm: &mut Vm, ipa: u64) -> Result<(), Refusal> {
 fn map(index: usize, vm: &mut Vm, ipa: u64, frame: u64, mode: u64) -> Result<(), Refusal> {
     const TABLE_LEVELS: usize = 2;
     let id = index as u64;
-    let mut answer = hvc::patiently(|| hvc::map(id, ipa, frame, FRAME_SIZE, mode));
+    let mut answer = hvc::patiently(|| hvc::map(id, ipa, frame, mode));
     for _ in 0..TABLE_LEVELS {
         let Err(CallError { status: status::TABLE_MISSING, detail: level, .. }) = answer else { break };
         let table = donate(|table| hvc::table_donate(id, ipa, level, table))?;
         memory::note(if level == 2 { &mut vm.tables_2 } else { &mut vm.tables_3 }, table);
-        answer = hvc::patiently(|| hvc::map(id, ipa, frame, FRAME_SIZE, mode));
+        answer = hvc::patiently(|| hvc::map(id, ipa, frame, mode));
     }
     answer.map_err(refusal)?;
     memory::note(&mut vm.pages, frame);

@@ -61,7 +61,7 @@ class Vm:
             self.machine.backend.write(frame, padded)
             self.measurement.page(ipa, padded)
             mode = MODE_MEASURED
-        self.machine.ok("map", vm=self.slot, ipa=ipa, frame=frame, size=PAGE, mode=mode)
+        self.machine.ok("map", vm=self.slot, ipa=ipa, frame=frame, mode=mode)
         self.pages[ipa] = frame
         return frame
 

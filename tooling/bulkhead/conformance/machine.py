@@ -43,9 +43,9 @@ class Reply:
 
 
 def find(call: str | int) -> abi.Call:
-    """The line of the table for a name or a function id. InvalidInput if there is none."""
+    """The line of the table for a name or the function id of a host call. InvalidInput if there is none."""
     for line in ABI.calls:
-        if call in (line.name, line.id):
+        if call == line.name or (call == line.id and line.caller == "host"):
             return line
     raise InvalidInput(f"there is no call {call!r}", where=abi.TABLE)
 

@@ -109,7 +109,7 @@ class Proposer:
     def _map(self) -> dict[str, int]:
         vm, ipa = self._slot(VmState.BUILDING, VmState.ACTIVE), self.random.choice(IPAS)
         mode = self.random.choice((0, 1))
-        return {"vm": vm, "ipa": ipa, "frame": self._frame(Kind.HOST), "size": PAGE, "mode": mode}
+        return {"vm": vm, "ipa": ipa, "frame": self._frame(Kind.HOST), "mode": mode}
 
     def _vcpu_create(self) -> dict[str, int]:
         index = self.random.choice((0, 0, 1, 7))

@@ -15,12 +15,12 @@ CONTEXT_X0, CONTEXT_PC = 0, 32
 """Words of a vCPU context: x0 and the program counter."""
 
 PLAIN: dict[str, Callable[..., events.Event]] = {
-    "SetBlockKind": lambda block, _kind: events.SetBlockKind(block),
+    "SetBlockRecord": lambda block, _record: events.SetBlockKind(block),
     "SetFrameRecord": lambda frame, _record: events.SetFrameRecord(frame),
     "ExchangeFrameRecord": lambda frame, _old, _new: events.ClaimVcpu(frame),
     "FillFrameRecords": events.FillFrameRecords,
     "SetHostEntry": events.SetHostEntry,
-    "FillHostTable": events.FillHostTable,
+    "FillTable": events.FillHostTable,
     "SetTableEntry": events.SetTableEntry,
     "ZeroFrame": events.ZeroFrame,
     "CleanFrame": events.CleanFrame,
@@ -34,8 +34,8 @@ PLAIN: dict[str, Callable[..., events.Event]] = {
 }
 """Recorded event → specified event, from the operands."""
 OPERANDS = {
-    "SetBlockKind": 2, "SetFrameRecord": 2, "ExchangeFrameRecord": 3, "FillFrameRecords": 1, "SetHostEntry": 2,
-    "FillHostTable": 2, "SetTableEntry": 3, "ZeroFrame": 1, "CleanFrame": 1, "InvalidateInstructions": 0,
+    "SetBlockRecord": 2, "SetFrameRecord": 2, "ExchangeFrameRecord": 3, "FillFrameRecords": 1, "SetHostEntry": 2,
+    "FillTable": 2, "SetTableEntry": 3, "ZeroFrame": 1, "CleanFrame": 1, "InvalidateInstructions": 0,
     "Publish": 0, "InvalidateVmPage": 2, "InvalidateVm": 1, "InvalidateHostPage": 1, "MeasureFrame": 6,
     "MeasureWords": 6,
 }  # fmt: skip

@@ -27,7 +27,7 @@ def contracts(state: State) -> dict[str, Contract]:
     return {
         "bulkhead_zero_frame": lambda machine: zero_frame(machine, state),
         "bulkhead_clean_frame": lambda machine: clean_frame(machine, state),
-        "bulkhead_fill_host_table": lambda machine: fill_host_table(machine, state),
+        "bulkhead_fill_table": lambda machine: fill_host_table(machine, state),
         "bulkhead_fill_frame_records": lambda machine: fill_frame_records(machine, state),
         "bulkhead_table_is_empty": lambda machine: table_is_empty(machine, state),
         "bulkhead_clear_vm": clear_vm,

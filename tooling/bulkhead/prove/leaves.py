@@ -120,7 +120,7 @@ def clear_vm() -> list[Setting]:
 LEAVES: Mapping[str, Callable[[], list[Setting]]] = {
     "bulkhead_zero_frame": zero_frame,
     "bulkhead_clean_frame": clean_frame,
-    "bulkhead_fill_host_table": fill_host_table,
+    "bulkhead_fill_table": fill_host_table,
     "bulkhead_fill_frame_records": fill_frame_records,
     "bulkhead_table_is_empty": table_is_empty,
     "bulkhead_clear_vm": clear_vm,

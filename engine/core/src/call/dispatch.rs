@@ -1,6 +1,6 @@
 //! From registers to a handler and back. Trust label: CHECKED, to be proved.
 
-use bulkhead_abi::{CALLS, CPUS_MAX, Call, UID, VERSION, VM_SLOTS, id, standard, status};
+use bulkhead_abi::{CALLS, CPUS_MAX, UID, VERSION, VM_SLOTS, changes_ownership, id, standard, status};
 
 use super::activate::activate;
 use super::host_split::host_split;
@@ -24,17 +24,7 @@ pub type Registers = [u64; 18];
 /// Executes a call of the host, other than `vcpu_run`, which the world switch takes before it comes here.
 pub fn host_call<P: Platform>(hw: P, regs: &mut Registers) {
     let function = regs[0];
-    match Call::by_id(function) {
-        Some(call) if call.by_host && !call.reserved => {
-            if call.changes_ownership {
-                change_ownership(hw, function, regs);
-            } else {
-                answer(hw, function, regs);
-            }
-        }
-        Some(_) => regs[0] = status::NOT_SUPPORTED,
-        None => standard_call(hw, function, regs),
-    }
+    if changes_ownership(function) { change_ownership(hw, function, regs) } else { answer(hw, function, regs) }
 }
 
 fn change_ownership<H: Hardware>(hw: H, function: u64, regs: &mut Registers) {
@@ -51,7 +41,7 @@ fn change_ownership<H: Hardware>(hw: H, function: u64, regs: &mut Registers) {
 }
 
 fn ownership_call<H: Hardware>(hw: H, function: u64, regs: &Registers) -> Outcome {
-    let [_, a1, a2, a3, a4, a5, ..] = *regs;
+    let [_, a1, a2, a3, a4, ..] = *regs;
     match function {
         id::HOST_SPLIT => host_split(hw, a1, a2),
         id::VM_CREATE => {
@@ -63,7 +53,7 @@ fn ownership_call<H: Hardware>(hw: H, function: u64, regs: &Registers) -> Outcom
         id::VM_DESTROY => vm_destroy(hw, a1),
         id::TABLE_DONATE => table_donate(hw, a1, a2, a3, a4),
         id::TABLE_RECLAIM => table_reclaim(hw, a1),
-        id::MAP => map(hw, a1, a2, a3, a4, a5),
+        id::MAP => map(hw, a1, a2, a3, a4),
         id::RECLAIM => reclaim(hw, a1),
         id::VCPU_CREATE => vcpu_create(hw, a1, a2, a3),
         id::VCPU_SET_ENTRY => vcpu_set_entry(hw, a1, a2, a3),
@@ -82,7 +72,7 @@ fn answer<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
             hw.put_vcpu();
             regs[0] = status::SUCCESS;
         }
-        _ => regs[0] = status::NOT_SUPPORTED,
+        _ => standard_call(hw, function, regs),
     }
 }
 

@@ -3,7 +3,7 @@
 use bulkhead_abi::BLOCK_SIZE;
 
 use super::{frame, host_frame, withdraw_from_host};
-use crate::owner::{FrameRecord, Kind};
+use crate::owner::Record;
 use crate::{Hardware, Outcome, stage2};
 
 /// Replaces the host's level 2 block descriptor at `block` by the donated level 3 table at `table`.
@@ -21,25 +21,28 @@ fn checked_host_split<H: Hardware>(hw: H, block: u64, table: u64) -> Result<(), 
         return Err(Outcome::invalid(1));
     }
     let block = frame(hw, 1, block)?.block();
-    let kind = hw.block_kind(block);
-    if kind == Kind::SPLIT {
+    let record = hw.block_record(block);
+    if record == Record::SPLIT {
         return Err(Outcome::ALREADY_MAPPED);
     }
-    if kind != Kind::HOST {
+    if record == Record::UNCLEARED {
+        return Err(Outcome::not_cleared(1));
+    }
+    if record != Record::HOST {
         return Err(Outcome::not_owned(1));
     }
     let table = host_frame(hw, 2, table)?;
 
     withdraw_from_host(hw, table);
-    hw.set_frame_record(table, FrameRecord::host_table(block));
-    hw.fill_host_table(table, block);
+    hw.set_frame_record(table, Record::host_table(block));
+    hw.fill_table(table, block);
     hw.fill_frame_records(block);
     // Break before make: no CPU may hold the block and the table in its TLB at once (Arm ARM DDI 0487 D8.16.1).
     // A host access in between faults to the engine, which finds it permitted again and retries.
     hw.set_host_entry(block, 0);
     hw.invalidate_host_page(block.first());
     hw.set_host_entry(block, stage2::table(hw, table));
-    hw.set_block_kind(block, Kind::SPLIT);
+    hw.set_block_record(block, Record::SPLIT);
     hw.publish();
     Ok(())
 }

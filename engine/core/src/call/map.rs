@@ -1,24 +1,24 @@
-//! `map(vm, ipa, frame, size, mode)`: a host frame becomes a page of the VM. Trust label: PROVED.
+//! `map(vm, ipa, frame, mode)`: a host frame becomes a page of the VM. Trust label: PROVED.
 
-use bulkhead_abi::{FRAME_SIZE, MAP_MEASURED, MAP_ZEROED};
+use bulkhead_abi::{MAP_MEASURED, MAP_ZEROED};
 
 use super::{host_frame, ipa, next_table, vm_slot, withdraw_from_host};
 use crate::addr::Frame;
-use crate::owner::FrameRecord;
+use crate::owner::Record;
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome, measure, stage2};
 
 /// Moves host frame `address` into `vm` at `ipa_`: zeroed, or while BUILDING with its content, which is measured.
 #[inline(never)]
-pub fn map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, size: u64, mode: u64) -> Outcome {
-    match checked_map(hw, vm, ipa_, address, size, mode) {
+pub fn map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, mode: u64) -> Outcome {
+    match checked_map(hw, vm, ipa_, address, mode) {
         Ok(()) => Outcome::SUCCESS,
         Err(outcome) => outcome,
     }
 }
 
 #[inline(always)]
-fn checked_map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, size: u64, mode: u64) -> Result<(), Outcome> {
+fn checked_map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, mode: u64) -> Result<(), Outcome> {
     let vm = vm_slot(1, vm)?;
     let state = vm::state(hw, vm);
     if state != State::BUILDING && state != State::ACTIVE {
@@ -28,11 +28,8 @@ fn checked_map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, size: u64, 
     if !vm::in_ram(hw, vm, ipa) {
         return Err(Outcome::invalid(2));
     }
-    if size != FRAME_SIZE {
-        return Err(Outcome::invalid(4));
-    }
     if mode != MAP_ZEROED && mode != MAP_MEASURED {
-        return Err(Outcome::invalid(5));
+        return Err(Outcome::invalid(4));
     }
     if mode == MAP_MEASURED && state != State::BUILDING {
         return Err(Outcome::BAD_STATE);
@@ -53,7 +50,7 @@ fn checked_map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, size: u64, 
         measure::page(hw, vm, ipa, frame);
     }
     hw.invalidate_instructions();
-    hw.set_frame_record(frame, FrameRecord::vm_page(vm, level3, slot));
+    hw.set_frame_record(frame, Record::vm_page(vm, level3, slot));
     hw.set_table_entry(level3, slot, stage2::page(hw, frame));
     hw.publish();
     Ok(())

@@ -20,7 +20,7 @@ pub mod vm_kill;
 use bulkhead_abi::{FRAME_SIZE, VM_SLOTS};
 
 use crate::addr::{FRAME_SHIFT, Frame, Ipa, VmId};
-use crate::owner::{FrameRecord, Kind};
+use crate::owner::Record;
 use crate::{Hardware, Outcome, stage2};
 
 /// A VM slot number, whatever its state.
@@ -53,13 +53,16 @@ fn frame<H: Hardware>(hw: H, register: u64, address: u64) -> Result<Frame, Outco
 
 /// A frame of a split block, and its record.
 #[inline(always)]
-fn split_frame<H: Hardware>(hw: H, register: u64, address: u64) -> Result<(Frame, FrameRecord), Outcome> {
+fn split_frame<H: Hardware>(hw: H, register: u64, address: u64) -> Result<(Frame, Record), Outcome> {
     let frame = frame(hw, register, address)?;
-    let kind = hw.block_kind(frame.block());
-    if kind == Kind::HOST {
+    let block = hw.block_record(frame.block());
+    if block == Record::HOST {
         return Err(Outcome::needs_split(register));
     }
-    if kind != Kind::SPLIT {
+    if block == Record::UNCLEARED {
+        return Err(Outcome::not_cleared(register));
+    }
+    if block != Record::SPLIT {
         return Err(Outcome::not_owned(register));
     }
     Ok((frame, hw.frame_record(frame)))
@@ -69,7 +72,7 @@ fn split_frame<H: Hardware>(hw: H, register: u64, address: u64) -> Result<(Frame
 #[inline(always)]
 fn host_frame<H: Hardware>(hw: H, register: u64, address: u64) -> Result<Frame, Outcome> {
     let (frame, record) = split_frame(hw, register, address)?;
-    if record != FrameRecord::HOST {
+    if record != Record::HOST {
         return Err(Outcome::not_owned(register));
     }
     Ok(frame)
@@ -93,7 +96,7 @@ fn withdraw_from_host<H: Hardware>(hw: H, frame: Frame) {
 fn return_to_host<H: Hardware>(hw: H, frame: Frame) {
     hw.zero_frame(frame);
     hw.invalidate_instructions();
-    hw.set_frame_record(frame, FrameRecord::HOST);
+    hw.set_frame_record(frame, Record::HOST);
     hw.set_table_entry(host_table(hw, frame), frame.slot(), stage2::page(hw, frame));
     hw.publish();
 }

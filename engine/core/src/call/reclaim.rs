@@ -2,7 +2,7 @@
 
 use super::{return_to_host, split_frame};
 use crate::addr::{FRAME_SHIFT, Frame, Ipa, TABLE_SHIFT};
-use crate::owner::{FrameRecord, Kind, RunState};
+use crate::owner::{Kind, Record, RunState};
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome};
 
@@ -39,7 +39,7 @@ fn checked_reclaim<H: Hardware>(hw: H, address: u64) -> Result<(), Outcome> {
 
 /// Where the VM saw the page: the slots of its table, its table's table and so on are the index fields.
 #[inline(always)]
-pub(super) fn ipa_of<H: Hardware>(hw: H, page: FrameRecord) -> Ipa {
+pub(super) fn ipa_of<H: Hardware>(hw: H, page: Record) -> Ipa {
     let level3 = hw.frame_record(page.parent());
     let level2 = hw.frame_record(level3.parent());
     let index = (level2.slot() << TABLE_SHIFT | level3.slot()) << TABLE_SHIFT | page.slot();
@@ -49,12 +49,12 @@ pub(super) fn ipa_of<H: Hardware>(hw: H, page: FrameRecord) -> Ipa {
 /// Turns an idle vCPU's record into the engine's own, so that no CPU can load it any more. `vcpu_run` takes no lock:
 /// the exchange is what excludes it.
 #[inline(always)]
-fn claim_idle_vcpu<H: Hardware>(hw: H, frame: Frame, record: FrameRecord) -> Result<(), Outcome> {
+fn claim_idle_vcpu<H: Hardware>(hw: H, frame: Frame, record: Record) -> Result<(), Outcome> {
     let run = record.run_state();
     if run != RunState::OFF && run != RunState::RUNNABLE {
         return Err(Outcome::BUSY);
     }
-    if !hw.exchange_frame_record(frame, record, FrameRecord(Kind::ENGINE.0)) {
+    if !hw.exchange_frame_record(frame, record, Record(Kind::ENGINE.0)) {
         return Err(Outcome::BUSY);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{host_frame, ipa, next_table, vm_slot, withdraw_from_host};
 use crate::addr::Frame;
-use crate::owner::FrameRecord;
+use crate::owner::Record;
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome, stage2};
 
@@ -35,7 +35,7 @@ fn checked_table_donate<H: Hardware>(hw: H, vm: u64, ipa_: u64, level: u64, addr
 
     withdraw_from_host(hw, frame);
     hw.zero_frame(frame);
-    hw.set_frame_record(frame, FrameRecord::vm_table(vm, level, parent, slot));
+    hw.set_frame_record(frame, Record::vm_table(vm, level, parent, slot));
     hw.set_table_entry(parent, slot, stage2::table(hw, frame));
     hw.publish();
     Ok(())

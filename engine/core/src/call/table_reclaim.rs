@@ -2,7 +2,7 @@
 
 use super::{return_to_host, split_frame};
 use crate::addr::{FRAME_SHIFT, Ipa, TABLE_SHIFT};
-use crate::owner::{FrameRecord, Kind};
+use crate::owner::{Kind, Record};
 use crate::{Hardware, Outcome};
 
 /// Takes back the level 2 or 3 table at `address`.
@@ -34,7 +34,7 @@ fn checked_table_reclaim<H: Hardware>(hw: H, address: u64) -> Result<(), Outcome
 
 /// The lowest address that the table covers.
 #[inline(always)]
-fn first_ipa<H: Hardware>(hw: H, table: FrameRecord) -> Ipa {
+fn first_ipa<H: Hardware>(hw: H, table: Record) -> Ipa {
     let level2_shift = FRAME_SHIFT + TABLE_SHIFT;
     let level1_shift = level2_shift + TABLE_SHIFT;
     if table.level() == 2 {

@@ -1,7 +1,7 @@
 //! `vcpu_create(vm, index, frame)`: a host frame becomes the context of a vCPU. Trust label: PROVED.
 
 use super::{host_frame, vm_slot, withdraw_from_host};
-use crate::owner::{FrameRecord, RunState};
+use crate::owner::{Record, RunState};
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome, measure};
 
@@ -31,7 +31,7 @@ fn checked_vcpu_create<H: Hardware>(hw: H, vm: u64, index: u64, address: u64) ->
     withdraw_from_host(hw, frame);
     hw.zero_frame(frame);
     measure::vcpu(hw, vm, index);
-    hw.set_frame_record(frame, FrameRecord::vcpu(vm, index, RunState::OFF));
+    hw.set_frame_record(frame, Record::vcpu(vm, index, RunState::OFF));
     hw.set_vm_word(vm, Field::vcpu(index), frame.0 + 1);
     Ok(())
 }

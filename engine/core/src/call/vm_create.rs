@@ -3,7 +3,7 @@
 use bulkhead_abi::{FRAME_SIZE, IPA_BITS, RAM_RANGES, VCPUS_MAX};
 
 use super::{host_frame, vm_slot, withdraw_from_host};
-use crate::owner::FrameRecord;
+use crate::owner::Record;
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome, measure};
 
@@ -53,7 +53,7 @@ fn checked_vm_create<H: Hardware>(
 
     withdraw_from_host(hw, frame);
     hw.zero_frame(frame);
-    hw.set_frame_record(frame, FrameRecord::vm_root(vm));
+    hw.set_frame_record(frame, Record::vm_root(vm));
     hw.set_vm_word(vm, Field::ROOT, frame.0);
     hw.set_vm_word(vm, Field::VCPU_COUNT, vcpus);
     hw.set_vm_word(vm, Field::FLAGS, flags);

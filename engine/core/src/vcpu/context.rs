@@ -8,7 +8,7 @@ use bulkhead_abi::FRAME_SIZE;
 
 use crate::Hardware;
 use crate::addr::Frame;
-use crate::owner::FrameRecord;
+use crate::owner::Record;
 
 /// EL1 state that is switched at every change between VM and host (Arm ARM DDI 0487, D19).
 #[repr(C)]
@@ -140,7 +140,7 @@ macro_rules! word {
 
 /// Writes the reset state into a zeroed context frame, whose record is `record`.
 #[inline(always)]
-pub fn reset<H: Hardware>(hw: H, frame: Frame, record: FrameRecord, entry: u64, argument: u64) {
+pub fn reset<H: Hardware>(hw: H, frame: Frame, record: Record, entry: u64, argument: u64) {
     let vm = record.vm();
     let root = Frame(hw.vm_word(vm, crate::vm::Field::ROOT));
     let set = |word, value| hw.set_context_word(frame, word, value);

@@ -6,7 +6,7 @@
 use bulkhead_abi::{CONTROL_NO_PENDING, CONTROL_PRIORITY_SHIFT, CONTROL_TIMER, CONTROL_UNDERFLOW};
 
 use crate::addr::{FRAME_SHIFT, Frame};
-use crate::owner::{FrameRecord, Kind, RunState};
+use crate::owner::{Kind, Record, RunState};
 use crate::vm::{self, State};
 use crate::{Hardware, Outcome, stage2};
 
@@ -81,7 +81,7 @@ pub fn release<H: Hardware>(hw: H, frame: Frame, run: RunState) {
     hw.exchange_frame_record(frame, record, record.with_run_state(run));
 }
 
-fn is_active<H: Hardware>(hw: H, record: FrameRecord) -> bool {
+fn is_active<H: Hardware>(hw: H, record: Record) -> bool {
     vm::state(hw, record.vm()) == State::ACTIVE
 }
 

@@ -13,14 +13,13 @@ ZEROED, MEASURED = 0, 1
 MEASURE_PAGE = 3
 
 
-def map_(t: Transaction, vm: Word, ipa: Word, frame: Word, size: Word, mode: Word) -> None:
+def map_(t: Transaction, vm: Word, ipa: Word, frame: Word, mode: Word) -> None:
     """A host frame becomes a page of the VM at `ipa`: zeroed, or with its content, which is measured."""
     frames.need_slot(t, vm, 1)
     state = frames.need_vm_alive(t, vm)
     frames.need_ipa(t, ipa, 2)
     t.need(frames.in_ram(t, vm, ipa), "INVALID_ARGUMENT", 2)
-    t.need(size == stage2.FRAME_SIZE, "INVALID_ARGUMENT", 4)
-    t.need(any_of(mode == ZEROED, mode == MEASURED), "INVALID_ARGUMENT", 5)
+    t.need(any_of(mode == ZEROED, mode == MEASURED), "INVALID_ARGUMENT", 4)
     t.need(negate(all_of(mode == MEASURED, negate(state == VmState.BUILDING))), "BAD_STATE")
     page = frames.need_host_frame(t, frame, 3)
     level2 = frames.need_next_table(t, t.before.vm_word(vm, VmWord.ROOT), ipa, 1)
