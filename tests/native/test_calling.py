@@ -11,9 +11,10 @@ from bulkhead.conformance.snapshot import Snapshot
 from native.scene import Scene
 
 NOT_SUPPORTED = MASK
-RESERVED = [call for call in ABI.calls if call.reserved]
-OF_VMS = [call for call in ABI.calls if call.caller == "vm" and not call.reserved]
-CHANGING = [call.name for call in ABI.calls if call.changes_ownership]
+HOSTS = {call.id for call in ABI.calls if call.caller == "host"}
+RESERVED = [call for call in ABI.calls if call.caller == "host" and call.reserved]
+OF_VMS = [call for call in ABI.calls if call.caller == "vm" and call.id not in HOSTS]
+CHANGING = [call.name for call in ABI.calls if call.changes_ownership and not call.reserved]
 STANDARD = {standard.name: standard.id for standard in ABI.standards}
 UNKNOWN = [
     0, 1, 0xC6000014, 0xC600001F, 0xC6000026, 0xC6000047, 0xC600FFFF, 0xC6010000, 0x86000000, 0x46000003,
