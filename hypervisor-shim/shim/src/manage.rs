@@ -100,8 +100,20 @@ fn destroy(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
 }
 
 /// Names of the exit classes, in order.
-const EXITS: [&str; exit::COUNT] =
-    ["irq", "wfi", "mmio_read", "mmio_write", "mem_fault", "sgi", "vgic", "psci", "share", "host_call", "died"];
+const EXITS: [&str; exit::COUNT] = [
+    "irq",
+    "wfi",
+    "mmio_read",
+    "mmio_write",
+    "mem_fault",
+    "sgi",
+    "vgic",
+    "psci",
+    "share",
+    "host_call",
+    "died",
+    "needs_split",
+];
 const STAGES_MAX: u64 = 16;
 const STAGES: [&str; STAGES_MAX as usize] = [
     "boot0", "boot1", "boot2", "boot3", "boot4", "boot5", "boot6", "boot7", "boot8", "boot9", "boot10", "boot11",
