@@ -12,6 +12,8 @@ pub const BLOCKS: u64 = 0x9000_0000_0000;
 pub const FRAMES: u64 = 0x9100_0000_0000;
 /// Level 2 entries of the host's stage 2: u64[blocks].
 pub const HOST_L2: u64 = 0x9200_0000_0000;
+/// Level 2 entries of the devices' stage 2 in the SMMU: u64[blocks].
+pub const DMA_L2: u64 = 0x9300_0000_0000;
 /// The engine's devices: DEVICE + PA, Device-nGnRE, never executable.
 pub const DEVICE: u64 = 0xa000_0000_0000;
 /// One area for each CPU: stacks between guards, host context.

@@ -28,6 +28,7 @@ pub mod mem;
 pub mod percpu;
 pub mod random;
 pub mod resident;
+pub mod smmu;
 pub mod statics;
 pub mod tlb;
 pub mod vectors;

@@ -19,11 +19,11 @@ pub static LOCK: AtomicU64 = AtomicU64::new(0);
 
 /// What boot finds out, before the first call; constant afterwards.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config([const { AtomicU64::new(0) }; 6]);
+pub static CONFIG: Config = Config([const { AtomicU64::new(0) }; 7]);
 
-/// The words of [`CONFIG`]: RAM base, frames, CPUs, host `VTTBR_EL2`, host `VTCR_EL2`, VM `VTCR_EL2`.
+/// The words of [`CONFIG`]: RAM base, frames, CPUs, host `VTTBR_EL2`, host `VTCR_EL2`, VM `VTCR_EL2`, DMA windows.
 #[repr(transparent)]
-pub struct Config([AtomicU64; 6]);
+pub struct Config([AtomicU64; 7]);
 
 /// What boot decides.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,8 @@ pub struct Decided {
     pub host_vtcr: u64,
     /// `VTCR_EL2` for VMs.
     pub vm_vtcr: u64,
+    /// Whether the SMMU translates for the host's devices.
+    pub has_dma: bool,
 }
 
 impl Config {
@@ -50,8 +52,15 @@ impl Config {
 
     /// Stores boot's decisions; called once, by the boot CPU, before any other CPU or call.
     pub fn decide(&self, decided: &Decided) {
-        let words =
-            [decided.ram_base, decided.frames, decided.cpus, decided.host_root, decided.host_vtcr, decided.vm_vtcr];
+        let words = [
+            decided.ram_base,
+            decided.frames,
+            decided.cpus,
+            decided.host_root,
+            decided.host_vtcr,
+            decided.vm_vtcr,
+            u64::from(decided.has_dma),
+        ];
         for (slot, value) in self.0.iter().zip(words) {
             slot.store(value, Ordering::Relaxed);
         }
@@ -91,5 +100,11 @@ impl Config {
     #[inline(always)]
     pub fn vm_vtcr(&self) -> u64 {
         self.word(5)
+    }
+
+    /// Whether the SMMU translates for the host's devices.
+    #[inline(always)]
+    pub fn has_dma(&self) -> bool {
+        self.word(6) != 0
     }
 }

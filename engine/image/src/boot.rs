@@ -200,6 +200,7 @@ fn decide(plan: &Plan, host_root: u64, cpus: u64) -> Result<(), &'static str> {
         host_root,
         host_vtcr,
         vm_vtcr,
+        has_dma: false,
     });
     Ok(())
 }

@@ -15,8 +15,8 @@ use crate::tables::{Access, BLOCK, PAGE, Tables};
 const GIB: u64 = 1 << 30;
 /// Pages for everything in the reservation that grows with nothing: tables above level 2 and of devices.
 const FIXED_PAGES: u64 = 48;
-/// Pages that each GiB of the span takes: block records, host level 2, level 2 of the RAM window.
-const PAGES_PER_GIB: u64 = 3;
+/// Pages that each GiB of the span takes: block records, host level 2, devices' level 2, level 2 of the RAM window.
+const PAGES_PER_GIB: u64 = 4;
 /// Pages that each CPU takes, with a table of the PERCPU window.
 const PAGES_PER_CPU: u64 = (layout::EMERGENCY_STACK_SIZE + layout::STACK_SIZE + layout::CONTEXT_SIZE) / PAGE + 1;
 
@@ -150,6 +150,8 @@ pub fn reserve(plan: &Plan, tables: &mut Tables) -> u64 {
     tables.map(layout::BLOCKS, blocks, plan.gib * PAGE, Access::Data);
     let host_level2 = tables.take(plan.gib);
     tables.map(layout::HOST_L2, host_level2, plan.gib * PAGE, Access::Data);
+    let dma_level2 = tables.take(plan.gib);
+    tables.map(layout::DMA_L2, dma_level2, plan.gib * PAGE, Access::Data);
     host_level2
 }
 

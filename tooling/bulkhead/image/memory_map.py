@@ -40,6 +40,7 @@ WINDOWS = (
     Window("BLOCKS", 0x9000_0000_0000, 4 << 20, "block records: u64[blocks]"),
     Window("FRAMES", 0x9100_0000_0000, 2 << 30, "frame records: u64[frames]"),
     Window("HOST_L2", 0x9200_0000_0000, 4 << 20, "level 2 entries of the host's stage 2: u64[blocks]"),
+    Window("DMA_L2", 0x9300_0000_0000, 4 << 20, "level 2 entries of the devices' stage 2 in the SMMU: u64[blocks]"),
     Window("DEVICE", 0xA000_0000_0000, 1 << 32, "the engine's devices: DEVICE + PA, Device-nGnRE, never executable"),
     Window("PERCPU", 0xB000_0000_0000, 8 * 0x1_0000, "one area for each CPU: stacks between guards, host context"),
 )
