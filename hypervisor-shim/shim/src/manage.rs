@@ -85,7 +85,7 @@ fn console(request: &Request) -> Result<(), Refusal> {
     let slot = crate::vm::existing(index)?;
     let data = request.bytes("data")?;
     let mut vm = slot.vm.lock();
-    let taken = devices::type_in(&mut vm, data);
+    let taken = devices::uart::type_in(&mut vm, data);
     schedule::notify(index, &mut vm);
     if taken { Ok(()) } else { Err(Refusal::state("the VM has not read its earlier input")) }
 }
