@@ -1,18 +1,19 @@
-//! Calls on any CPU: one mailbox per secondary (trust label: UNTRUSTED).
+//! Calls and programs on any CPU: one mailbox per secondary (trust label: UNTRUSTED).
 //!
-//! States: OFF → (cpu_on) STARTING → IDLE ⇄ REQUEST (the boot CPU filled it in) → IDLE. The registers belong
-//! to the boot CPU in IDLE and to the secondary in REQUEST; the state word hands them over. A watchdog on
-//! the CPU's timer ends a `vcpu_run` of a VM that never exits.
+//! States: OFF → (cpu_on) STARTING → IDLE ⇄ CALL or PROGRAM (the boot CPU filled it in) → IDLE. The registers belong
+//! to the boot CPU in IDLE and to the secondary otherwise; the state word hands them over. A watchdog on
+//! the CPU's timer ends a `vcpu_run` of a VM that never exits. A program is awaited only when its end is asked for.
 
 use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE};
-use bulkhead_el1::{boot, cpu, gic, hvc};
+use bulkhead_el1::{boot, cpu, gic, hvc, probe};
 use bulkhead_link::message::Refusal;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 const OFF: u8 = 0;
 const STARTING: u8 = 1;
 const IDLE: u8 = 2;
-const REQUEST: u8 = 3;
+const CALL: u8 = 3;
+const PROGRAM: u8 = 4;
 
 /// Longest time a VM may run in one call, microseconds.
 const WATCHDOG: u64 = 200_000;
@@ -22,6 +23,32 @@ const PATIENCE: u64 = 5_000_000;
 struct Mailbox {
     state: AtomicU8,
     registers: [AtomicU64; 18],
+}
+
+impl Mailbox {
+    fn take(&self) -> [u64; 18] {
+        let mut registers = [0; 18];
+        for (register, shared) in registers.iter_mut().zip(&self.registers) {
+            *register = shared.load(Ordering::Relaxed);
+        }
+        registers
+    }
+
+    fn put(&self, registers: &[u64; 18], state: u8) {
+        for (register, shared) in registers.iter().zip(&self.registers) {
+            shared.store(*register, Ordering::Relaxed);
+        }
+        self.state.store(state, Ordering::Release);
+    }
+
+    /// Hands `registers` to a secondary that is idle.
+    fn request(&self, registers: &[u64; 18], state: u8) -> Result<(), Refusal> {
+        if self.state.load(Ordering::Acquire) != IDLE {
+            return Err(Refusal::state("the CPU is off or still busy"));
+        }
+        self.put(registers, state);
+        Ok(())
+    }
 }
 
 static MAILBOXES: [Mailbox; CPUS_MAX] =
@@ -44,18 +71,22 @@ pub fn secondary(index: usize) -> ! {
 }
 
 fn serve(boot: &BootInfo, mailbox: &Mailbox) {
-    if mailbox.state.load(Ordering::Acquire) != REQUEST {
-        return;
+    match mailbox.state.load(Ordering::Acquire) {
+        CALL => {
+            let mut registers = mailbox.take();
+            guarded_call(&mut registers);
+            mailbox.put(&registers, IDLE);
+        }
+        PROGRAM => {
+            let [address, ..] = mailbox.take();
+            // SAFETY: the tester chose the address; code there that does not return ends the test, nothing more.
+            let syndrome = unsafe { probe::execute(address) }.err().unwrap_or(0);
+            let mut registers = [0; 18];
+            registers[0] = syndrome;
+            mailbox.put(&registers, IDLE);
+        }
+        _ => return,
     }
-    let mut registers = [0; 18];
-    for (register, shared) in registers.iter_mut().zip(&mailbox.registers) {
-        *register = shared.load(Ordering::Relaxed);
-    }
-    guarded_call(&mut registers);
-    for (register, shared) in registers.iter().zip(&mailbox.registers) {
-        shared.store(*register, Ordering::Relaxed);
-    }
-    mailbox.state.store(IDLE, Ordering::Release);
     gic::kick(boot, 0);
 }
 
@@ -102,17 +133,28 @@ pub fn call(boot: &BootInfo, index: usize, registers: &mut [u64; 18]) -> Result<
         return Ok(());
     }
     let mailbox = &MAILBOXES[index];
-    if mailbox.state.load(Ordering::Acquire) != IDLE {
-        return Err(Refusal::state("the CPU is off or still busy"));
-    }
-    for (register, shared) in registers.iter().zip(&mailbox.registers) {
-        shared.store(*register, Ordering::Relaxed);
-    }
-    mailbox.state.store(REQUEST, Ordering::Release);
+    mailbox.request(registers, CALL)?;
     gic::kick(boot, index);
     wait_idle(mailbox)?;
-    for (register, shared) in registers.iter_mut().zip(&mailbox.registers) {
-        *register = shared.load(Ordering::Relaxed);
-    }
+    *registers = mailbox.take();
     Ok(())
+}
+
+/// Lets CPU `index`, a secondary, call the program at `address`; its end is not awaited.
+pub fn begin(boot: &BootInfo, index: usize, address: u64) -> Result<(), Refusal> {
+    let mut registers = [0; 18];
+    registers[0] = address;
+    MAILBOXES[index].request(&registers, PROGRAM)?;
+    gic::kick(boot, index);
+    Ok(())
+}
+
+/// Waits for the end of the program on CPU `index`; a fault that ended it is the refusal.
+pub fn finish(index: usize) -> Result<(), Refusal> {
+    let mailbox = &MAILBOXES[index];
+    wait_idle(mailbox)?;
+    match mailbox.take()[0] {
+        0 => Ok(()),
+        syndrome => Err(Refusal::fault(syndrome)),
+    }
 }

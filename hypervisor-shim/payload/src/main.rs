@@ -2,7 +2,8 @@
 //! CPU, and reports faults (trust label: UNTRUSTED).
 //!
 //! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `read {address, length}`, `write {address, data}`,
-//! `execute {address}`. It holds no policy and no state beyond one mailbox per secondary CPU ([`mailbox`]).
+//! `execute {address}`, `begin {cpu, address}`, `finish {cpu}`. It holds no policy and no state beyond one mailbox per
+//! secondary CPU ([`mailbox`]).
 #![no_std]
 #![no_main]
 
@@ -63,6 +64,8 @@ fn handle(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Res
         "read" => access::read(request, reply),
         "write" => access::write(request),
         "execute" => access::execute(request),
+        "begin" => mailbox::begin(boot, request.index("cpu", boot.cpus as usize)?, request.u64("address")?),
+        "finish" => mailbox::finish(request.index("cpu", boot.cpus as usize)?),
         _ => Err(Refusal::request("unknown operation")),
     }
 }
