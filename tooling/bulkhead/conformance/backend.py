@@ -19,13 +19,16 @@ REGISTERS = 18
 
 
 class HostFault(MachineError):
-    """The host program touched `address` and its stage 2 does not permit that."""
+    """The host program touched `address` and its stage 2 does not permit that.
 
-    def __init__(self, address: int) -> None:
+    `esr` is the syndrome that the host saw at EL1, 0 on a backend that has none (Arm ARM DDI 0487, `ESR_EL1`).
+    """
+
+    def __init__(self, address: int, esr: int = 0) -> None:
         super().__init__(
             f"the host may not access {address:#x}", hint="only frames that the host owns are mapped"
         )
-        self.address = address
+        self.address, self.esr = address, esr
 
 
 @dataclass(frozen=True)

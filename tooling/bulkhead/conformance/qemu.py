@@ -44,7 +44,14 @@ class QemuBackend:
     name = "qemu"
     layout: Layout
 
-    def __init__(self, images: Images, program: str = "qemu-system-aarch64", cpus: int = 2) -> None:
+    def __init__(
+        self,
+        images: Images,
+        program: str = "qemu-system-aarch64",
+        cpus: int = 2,
+        cpu_model: str = "neoverse-n1",
+        extra: tuple[str, ...] = (),
+    ) -> None:
         """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails.
 
         The files are copied first: what is built meanwhile must not slip into a later boot of the same session.
@@ -56,6 +63,8 @@ class QemuBackend:
             kernel=kernel,
             memory=MEMORY,
             cpus=cpus,
+            cpu_model=cpu_model,
+            extra=extra,
             program=program,
             decode_panic=lambda dump: describe_panic(dump, self._symbols),
         )
@@ -104,21 +113,47 @@ class QemuBackend:
         """A call of the code at physical `address` by the payload on CPU 0. Raises HostFault."""
         self._access("execute", address, {"address": address})
 
+    def begin(self, cpu: int, address: int) -> None:
+        """Lets a CPU other than 0 call the code at physical `address`, without waiting for its end."""
+        self._link.call("begin", {"cpu": cpu, "address": address})
+
+    def finish(self, cpu: int) -> None:
+        """Waits for the end of the program that `begin` started. Raises HostFault if a fault ended it."""
+        self._access("finish", 0, {"cpu": cpu})
+
+    @property
+    def machine(self) -> QemuMachine:
+        """The machine itself."""
+        return self._machine
+
+    @property
+    def symbols(self) -> Symbols:
+        """Of the engine."""
+        return self._symbols
+
     def _access(self, operation: str, address: int, arguments: dict[str, object]) -> bytes:
         try:
             return bytes(self._link.call(operation, arguments).get("data", b""))
         except LinkError as error:
             if error.code == FAULT:
-                raise HostFault(address) from error
+                raise HostFault(address, int(error.fields["esr"])) from error
             raise
 
     def physical(self, address: int, length: int) -> bytes:
         """See Backend."""
         return self._ram.read(address, length)
 
+    def poke(self, address: int, data: bytes) -> None:
+        """Change raw RAM, whoever owns it."""
+        os.pwrite(self._machine.ram, data, address - RAM_BASE)
+
+    def find(self, pattern: bytes) -> list[int]:
+        """Physical addresses in RAM where `pattern` is."""
+        return self._ram.find(pattern)
+
     def hold_lock(self, held: bool) -> None:
         """See Backend: the engine's word `LOCK`, changed from outside."""
-        os.pwrite(self._machine.ram, struct.pack("<Q", held), self._lock - RAM_BASE)
+        self.poke(self._lock, struct.pack("<Q", held))
 
     def reset(self) -> None:
         """See Backend: a new boot."""

@@ -59,23 +59,25 @@ def build(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Ima
     directory = BUILD / f"{host_program}-{toolchain}"
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "stamp.json"
-    with locked(f"build-{_identity()}"):
+    with locked(f"build-{checkout()}"):
         key = _key(toolchain)
         if (images := _unchanged(stamp, key)) is not None:
             return images
         stamp.unlink(missing_ok=True)
         tools = ensure(toolchain)
         say(f"building the engine and the {host_program} with {tools.describe()}")
-        elf = _cargo(tools, REPOSITORY / "engine", "bulkhead-image", "bulkhead")
-        host_elf = _cargo(tools, REPOSITORY / "hypervisor-shim", f"bulkhead-{host_program}", host_program)
-        images = _assemble(directory, elf, host_elf, host_program, tools.describe())
+        target = BUILD / "target"
+        elf = cargo(tools, REPOSITORY / "engine", target / "engine", "bulkhead-image", "bulkhead")
+        shim = REPOSITORY / "hypervisor-shim"
+        host_elf = cargo(tools, shim, target / shim.name, f"bulkhead-{host_program}", host_program)
+        images = assemble(directory, elf, host_elf, host_program, tools.describe())
         layout.check(layout.read_layout(images.elf, images.host_elf, images.image))
         record = {"key": key, "images": {name: str(value) for name, value in asdict(images).items()}}
         stamp.write_text(json.dumps(record, indent=1))
         return images
 
 
-def _identity() -> str:
+def checkout() -> str:
     """Names this checkout in the cache: two of them may build at the same time."""
     return hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:16]
 
@@ -121,9 +123,9 @@ def _unchanged(stamp: Path, key: str) -> Images | None:
     return images if record["key"] == key and present and sha256_of(images.image) == images.sha256 else None
 
 
-def _cargo(tools: Toolchain, workspace: Path, package: str, binary: str) -> Path:
+def cargo(tools: Toolchain, workspace: Path, directory: Path, package: str, binary: str) -> Path:
+    """Builds `binary` of `package` for the bare-metal target below `directory`; its ELF file. Raises BuildError."""
     target: str = pins.flags()["target"]
-    directory = BUILD / "target" / workspace.name
     command = [
         *(str(tools.cargo), "build", "--release", "--locked", "--quiet", "-j", "2"),
         *("--manifest-path", str(workspace / "Cargo.toml"), "--target-dir", str(directory)),
@@ -146,7 +148,8 @@ def _cargo(tools: Toolchain, workspace: Path, package: str, binary: str) -> Path
     return directory / target / "release" / binary
 
 
-def _assemble(directory: Path, elf: Path, host_elf: Path, host_program: str, description: str) -> Images:
+def assemble(directory: Path, elf: Path, host_elf: Path, host_program: str, description: str) -> Images:
+    """Joins both programs into a bootable file in `directory`, with copies of their ELF files beside it."""
     engine, host = flatten(elf, with_bss=True), flatten(host_elf, with_bss=False)
     total = len(engine) + len(host)
     engine[_IMAGE_SIZE_OFFSET : _IMAGE_SIZE_OFFSET + 8] = total.to_bytes(8, "little")

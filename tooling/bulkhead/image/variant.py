@@ -1,0 +1,130 @@
+"""Engines that differ from the one in this checkout by exact edits of its sources: to see what a test notices.
+
+Trust label: TOOL. The sources are copied into the cache, the edits applied there, what is generated is generated again,
+and the result is built like the shipped image, with the same host program. The copy keeps its build directory, so that
+only what an edit touches is compiled anew; a result is kept under the hash of its sources and edits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead.errors import BuildError, InvalidInput
+from bulkhead.image.build import HostProgram, Images, assemble, build, cargo, checkout
+from bulkhead.provision.paths import REPOSITORY, cache_dir, locked, sha256_of
+from bulkhead.provision.toolchain import ensure
+
+_TREES = {"engine": {".rs", ".toml", ".lock", ".ld", ".S", ".h"}, "tooling": {".py", ".toml"}}
+"""What is copied: directory, and the suffixes of its files."""
+_GENERATORS = {"tooling/bulkhead/image/memory_map.py": "bulkhead.image.memory_map"}
+"""A file whose edit changes generated sources, and the module that generates them."""
+_GENERATE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Edit:
+    """In `file` (from the repository's root) the text `old`, which is there exactly once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, text: str) -> str:
+        """The edited text. InvalidInput if `old` is not there exactly once."""
+        found = text.count(self.old)
+        if found != 1:
+            raise InvalidInput(
+                f"the text to replace is there {found} times, not once: {self.old.strip().splitlines()[0]!r}",
+                where=self.file,
+                hint="the source has changed: write the edit anew",
+            )
+        return text.replace(self.old, self.new)
+
+
+def check(edits: Sequence[Edit]) -> None:
+    """Refuses edits that do not fit the sources of this checkout (InvalidInput)."""
+    _edited(edits)
+
+
+def build_variant(edits: Sequence[Edit], host_program: HostProgram = "payload") -> Images:
+    """The image of an engine with these edits. Raises InvalidInput for one that does not fit, BuildError."""
+    shipped = build("pinned", host_program)
+    changed = _edited(edits)
+    place = cache_dir() / "variants" / checkout()
+    with locked(f"variants-{checkout()}"):
+        kept = _kept(place, shipped, changed)
+        if (images := _images(kept, shipped, host_program)).image.is_file():
+            return images
+        _copy(place / "tree", changed)
+        _generate(place / "tree", changed)
+        tools = ensure("pinned")
+        elf = cargo(tools, place / "tree" / "engine", place / "target", "bulkhead-image", "bulkhead")
+        kept.mkdir(parents=True, exist_ok=True)
+        return assemble(kept, elf, shipped.host_elf, host_program, shipped.toolchain)
+
+
+def _edited(edits: Sequence[Edit]) -> dict[str, str]:
+    """File → its text with all edits applied, one after the other."""
+    texts: dict[str, str] = {}
+    for edit in edits:
+        path = REPOSITORY / edit.file
+        if edit.file not in texts and not (path.is_file() and edit.file.split("/")[0] in _TREES):
+            raise InvalidInput("there is no such source file to edit", where=edit.file)
+        texts[edit.file] = edit.apply(texts.get(edit.file) or path.read_text())
+    return texts
+
+
+def _kept(place: Path, shipped: Images, changed: dict[str, str]) -> Path:
+    """Where this variant is kept. Variants of other sources than today's are removed."""
+    current = place / "images" / shipped.sha256[:16]
+    for other in (place / "images").glob("*"):
+        if other != current:
+            shutil.rmtree(other, ignore_errors=True)
+    digest = hashlib.sha256(repr(sorted(changed.items())).encode())
+    return current / digest.hexdigest()[:16]
+
+
+def _images(kept: Path, shipped: Images, host_program: str) -> Images:
+    elf, image = kept / "bulkhead.elf", kept / "bulkhead.img"
+    host_elf, host_image = kept / f"{host_program}.elf", kept / f"{host_program}.img"
+    digest = sha256_of(image) if image.is_file() else ""
+    return Images(elf, image, host_elf, host_image, shipped.toolchain, digest)
+
+
+def _sources() -> Iterator[Path]:
+    for tree, suffixes in _TREES.items():
+        for path in sorted((REPOSITORY / tree).rglob("*")):
+            inside = path.relative_to(REPOSITORY)
+            if path.suffix in suffixes and "target" not in inside.parts and "_engine" not in inside.parts:
+                yield inside
+
+
+def _copy(tree: Path, changed: dict[str, str]) -> None:
+    """Makes `tree` the sources with the edits. A file that is right already keeps its time, for cargo's sake."""
+    wanted = {path: changed.get(str(path)) or (REPOSITORY / path).read_text() for path in _sources()}
+    for path, text in wanted.items():
+        copy = tree / path
+        if not (copy.is_file() and copy.read_text() == text):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(text)
+    for copy in tree.rglob("*"):
+        if copy.is_file() and copy.relative_to(tree) not in wanted and "__pycache__" not in copy.parts:
+            copy.unlink()
+
+
+def _generate(tree: Path, changed: dict[str, str]) -> None:
+    for file in changed.keys() & _GENERATORS.keys():
+        command = [sys.executable, "-m", _GENERATORS[file]]
+        env = {**os.environ, "PYTHONPATH": str(tree / "tooling"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, cwd=tree, env=env, capture_output=True, text=True, timeout=_GENERATE_SECONDS, check=False
+        )
+        if done.returncode:
+            raise BuildError(f"what {file} generates cannot be generated\n{done.stderr.strip()}", where=tree)
