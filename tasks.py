@@ -29,8 +29,11 @@ from invoke.tasks import task
 from bulkhead.errors import BulkheadError, InvalidInput
 
 
-def command(function: Callable[..., int | None]) -> Any:
-    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
+def command(function: Callable[..., int | None], positional: tuple[str, ...] = ()) -> Any:
+    """Make a function a task: its number is the exit status, known errors end it with their message alone.
+
+    Parameters in `positional` can be given without their option's name.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -43,7 +46,7 @@ def command(function: Callable[..., int | None]) -> Any:
         if status:
             raise Exit(code=status)
 
-    return task(guarded)
+    return task(guarded, positional=positional) if positional else task(guarded)
 
 
 @command
@@ -101,6 +104,14 @@ def test(_: Context, fast: bool = False, backend: str = "") -> None:
     from bulkhead.provision import checks
 
     checks.test(fast=fast, backend=backend)
+
+
+@functools.partial(command, positional=("name",))
+def attack(_: Context, name: str = "", self_check: bool = False, list: bool = False) -> None:
+    """Carry out attacks (a name, a subject, or all) in QEMU; `--self-check`: each with the protection removed."""
+    from bulkhead.attack import cli
+
+    cli.main(name, self_check=self_check, listing=list)
 
 
 @command

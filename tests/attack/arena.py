@@ -1,0 +1,295 @@
+"""The ground that attacks are carried out on: a booted machine, the host's hands, victims with secrets, and what must
+hold when an attack is over. Trust label: TOOL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from attack import programs
+from attack.programs import IDLE, RAM, RESULTS, STOP
+from bulkhead import abi
+from bulkhead.attack import Attack
+from bulkhead.attack import Machine as Needs
+from bulkhead.conformance import HostFault, Machine, Vm, invariants
+from bulkhead.conformance.backend import BLOCK, PAGE
+from bulkhead.conformance.builder import dismantle
+from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.image.build import Images
+from bulkhead.inspect.engine import stopped_view
+from bulkhead.inspect.records import Kind, VmState
+from bulkhead.provision import qemu
+from native.guest import Exit, Guest
+
+SECRET = RAM + PAGE
+"""Where a victim has its secret page."""
+EXTERNAL_ABORT = 0x10
+"""Fault status of a synchronous external abort (Arm ARM DDI 0487, `ESR_EL1` for a data abort)."""
+UNDEFINED = 0x00
+"""Exception class "unknown reason"."""
+STATUS = {line.name: line.value & (1 << 64) - 1 for line in abi.load().statuses}
+
+
+class Traces(AssertionError):
+    """The attack noticed nothing itself, but the machine is not as it must be."""
+
+
+@dataclass
+class Victim:
+    """An ACTIVE VM with a page of secrets at SECRET that no other domain has ever seen."""
+
+    guest: Guest
+    marker: bytes
+    page: int
+
+    @property
+    def vm(self) -> Vm:
+        """Its parts: `root`, `tables`, `pages`, `contexts`, all as physical addresses."""
+        return self.guest.vm
+
+    @property
+    def slot(self) -> int:
+        """VM slot."""
+        return self.vm.slot
+
+    @property
+    def context(self) -> int:
+        """Frame of vCPU 0."""
+        return self.vm.contexts[0]
+
+    @property
+    def table(self) -> int:
+        """Frame of the level 3 table."""
+        return self.vm.tables[3, RAM]
+
+    @property
+    def content(self) -> bytes:
+        """What the secret page holds."""
+        return (self.marker * PAGE)[:PAGE]
+
+    def run(self, reply: int = 0, **arguments: int) -> Exit:
+        """Runs vCPU 0 until an exit other than IRQ."""
+        return self.guest.run(reply, **arguments)
+
+    def reports(self, count: int = 1) -> list[int]:
+        """The next values that its program reports."""
+        return self.guest.reports(count)
+
+
+class Arena:
+    """A machine with the payload as its host."""
+
+    def __init__(self, backend: QemuBackend) -> None:
+        self.backend = backend
+        self.machine = Machine(backend)
+        self._rebooted()
+
+    def _rebooted(self) -> None:
+        self.machine.needs_reset = False
+        with stopped_view(self.backend.machine, self.backend.symbols) as view:
+            start = view.symbols.address("__image_start")
+            self.image = range(
+                view.physical(start), view.physical(start) + view.symbols.address("__rodata_end") - start
+            )
+        self._constant = self._engine_code()
+
+    @classmethod
+    @contextmanager
+    def booted(cls, images: Images, needs: Needs) -> Iterator[Arena]:
+        """A machine for some attacks."""
+        program = str(qemu.ensure())
+        backend = QemuBackend(images, program, needs.cpus, needs.cpu_model, needs.devices)
+        try:
+            yield cls(backend)
+        finally:
+            backend.close()
+
+    # Before and after
+
+    @contextmanager
+    def under(self, attack: Attack) -> Iterator[None]:
+        """One attack: what must hold afterwards is checked, and the machine is as before, or booted anew."""
+        self._marker = hashlib.sha256(attack.name.encode()).digest()
+        self._victims: list[Victim] = []
+        self._programs: dict[int, tuple[int, int]] = {}
+        self.machine.forget_taken()
+        before = Snapshot.take(self.machine)
+        try:
+            yield
+            self._afterwards(before)
+        except BaseException:
+            self.machine.needs_reset = True
+            raise
+        finally:
+            if self.machine.needs_reset:
+                self.backend.reset()
+                self._rebooted()
+
+    def _afterwards(self, before: Snapshot) -> None:
+        try:
+            self._aftermath()
+            dismantle(self.machine)
+            self._check_left(before)
+        except AssertionError as error:
+            raise Traces(str(error)) from error
+
+    def _aftermath(self) -> None:
+        assert self._engine_code() == self._constant, "the engine's code or constants have changed"
+        self.machine.ok("version")
+        invariants.check(Snapshot.take(self.machine))
+        for victim in self._victims:
+            self.check(victim)
+
+    def check(self, victim: Victim) -> None:
+        """The victim's secret page is unchanged, and the host owns no copy of it."""
+        if self.machine.vm_record(victim.slot).state == VmState.FREE:
+            return
+        if self.machine.frame_record(victim.page).kind == Kind.VM_PAGE:
+            changed = self.machine.physical(victim.page) != victim.content
+            assert not changed, f"the secret page of VM {victim.slot} has been changed"
+        for address in self.backend.find(victim.marker):
+            owner = self.owner(address)
+            assert owner != Kind.HOST, (
+                f"the host owns a copy of the secret of VM {victim.slot}, at {address:#x}"
+            )
+
+    def _check_left(self, before: Snapshot) -> None:
+        changes = before.changes(Snapshot.take(self.machine))
+        if self.machine.needs_reset:
+            return
+        untouched = not (changes.blocks or changes.frames or changes.vms or changes.host_level2)
+        assert untouched, f"records or the host's tables are not as before:\n{changes}"
+        for victim in self._victims:
+            assert not self.backend.find(victim.marker), "a secret is still in RAM when its VM is gone"
+
+    def _engine_code(self) -> bytes:
+        code = self.machine.physical(self.image.start, len(self.image))
+        return hashlib.sha256(code).digest()
+
+    def owner(self, address: int) -> Kind:
+        """Who owns the frame at a physical address."""
+        block = self.machine.block_record(address)
+        return self.machine.frame_record(address).kind if block == Kind.SPLIT else block
+
+    # Victims
+
+    def victim(
+        self, program: str = IDLE, *, slot: int = 0, vcpus: int = 1, context: int = 0, cpu: int = 0
+    ) -> Victim:
+        """An ACTIVE VM that runs `program`, with secrets."""
+        vm = Vm(self.machine, slot, vcpus=vcpus)
+        page = vm.page(SECRET)
+        marker = hashlib.sha256(self._marker + bytes([slot])).digest()
+        guest = Guest(self.machine, programs.guest(program, SECRET), vm, cpu, context)
+        victim = Victim(guest, marker, page)
+        self.backend.poke(page, victim.content)
+        self._victims.append(victim)
+        return victim
+
+    # The host's hands
+
+    def take(self, content: bytes = b"") -> int:
+        """A host frame with this content, zeros behind it."""
+        frame = self.machine.take()
+        self.backend.write(frame, content.ljust(PAGE, b"\0"))
+        return frame
+
+    def host(self, source: str) -> list[int]:
+        """Executes a host program on the boot CPU: its results. Raises HostFault if a fault ends it."""
+        code, results = self._place(source, 0)
+        self.backend.execute(code)
+        return self._results(results)
+
+    def begin(self, source: str, cpu: int = 1) -> int:
+        """Lets another CPU execute a host program meanwhile; the address of its results."""
+        code, results = self._place(source, cpu)
+        self.backend.begin(cpu, code)
+        return results
+
+    def finish(self, cpu: int = 1) -> list[int]:
+        """Tells that program to stop and waits for its end: its results. Raises HostFault if a fault ended it."""
+        self.backend.write(self._programs[cpu][1] + 8 * STOP, b"\1")
+        self.backend.finish(cpu)
+        return self._results(self._programs[cpu][1])
+
+    def _place(self, source: str, cpu: int) -> tuple[int, int]:
+        if cpu not in self._programs:
+            self._programs[cpu] = (self.machine.take(), self.machine.take())
+        code, results = self._programs[cpu]
+        self.backend.write(results, bytes(8 * RESULTS))
+        self.backend.write(code, programs.host(source, results))
+        return code, results
+
+    def _results(self, address: int) -> list[int]:
+        return list(struct.unpack(f"<{RESULTS}Q", self.backend.memory(address, 8 * RESULTS)))
+
+    def aborts(self, source: str, what: str) -> None:
+        """The host program ends in a synchronous external abort: nothing answers for `what`."""
+        esr = self._syndrome(source, what)
+        assert esr & 0x3F == EXTERNAL_ABORT and esr >> 26 != UNDEFINED, (
+            f"{what}: unexpected syndrome {esr:#x}"
+        )
+
+    def undefined(self, source: str, what: str) -> None:
+        """The host program ends in an UNDEFINED instruction: `what` does not exist for it."""
+        esr = self._syndrome(source, what)
+        assert esr >> 26 == UNDEFINED, f"{what}: unexpected syndrome {esr:#x}"
+
+    def _syndrome(self, source: str, what: str) -> int:
+        try:
+            self.host(source)
+        except HostFault as fault:
+            return fault.esr
+        raise AssertionError(f"{what}: the host was not stopped")
+
+    def unreachable(self, address: int, what: str) -> None:
+        """No load, store or fetch by the host at `address` gets through."""
+        for size in (1, 2, 4, 8):
+            with suppress(HostFault):
+                data = self.backend.memory(address, size)
+                raise AssertionError(f"the host has read {data.hex()} from {what}")
+            with suppress(HostFault):
+                self.backend.write(address, bytes(size))
+                raise AssertionError(f"the host has written to {what}")
+        with suppress(HostFault):
+            self.backend.execute(address)
+            raise AssertionError(f"the host has executed {what}")
+
+    def stopped(self, cpu: int, what: str) -> None:
+        """The program on another CPU was stopped by a synchronous external abort."""
+        try:
+            self.finish(cpu)
+        except HostFault as fault:
+            assert fault.esr & 0x3F == EXTERNAL_ABORT, f"{what}: unexpected syndrome {fault.esr:#x}"
+        else:
+            raise AssertionError(f"{what}: the other CPU was not stopped")
+
+    def map(self, vm: int, ipa: int, frame: int, mode: int = 0) -> str:
+        """The status of `map`."""
+        return self.status("map", vm=vm, ipa=ipa, frame=frame, size=PAGE, mode=mode)
+
+    def status(self, name: str, *, cpu: int = 0, **arguments: int) -> str:
+        """The status by name of a call by the host."""
+        return self.machine.call(name, cpu=cpu, **arguments).status
+
+    # What there is to reach for
+
+    @property
+    def engine_frames(self) -> dict[str, int]:
+        """Frames of the engine, by what they hold."""
+        layout = self.machine.layout
+        return {
+            "the engine's code": self.image.start,
+            "the engine's constants": self.image.stop - PAGE,
+            "block records": layout.block_records,
+            "frame records": layout.frame_records,
+            "VM records": layout.vm_records & -PAGE,
+            "the host's level 0 table": layout.host_root,
+            "the host's level 2 table": layout.host_level2,
+            "the last frame of the reservation": layout.block_records | (BLOCK - PAGE),
+        }

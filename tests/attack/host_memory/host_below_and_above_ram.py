@@ -1,0 +1,22 @@
+"""The host reads where there is no RAM: below it, above it, and at the end of the address space."""
+
+from attack.arena import Arena
+from bulkhead.attack import attack
+
+
+@attack(
+    by="host",
+    against="P1",
+    refused="no leaf of the host's stage 2 leads there; an abort is given back to the host",
+)
+def carry_out(arena: Arena) -> None:
+    layout = arena.machine.layout
+    for address in (
+        layout.ram_base - 8,
+        layout.end,
+        layout.end + (1 << 30),
+        1 << 39,
+        (1 << 44) - 8,
+        (1 << 47) - 8,
+    ):
+        arena.aborts(f"ldr x0, ={address:#x}\n ldr x1, [x0]", f"a load at {address:#x}")

@@ -1,0 +1,19 @@
+"""The host reads the code, the records and the tables of the engine."""
+
+from attack.arena import Arena
+from bulkhead.attack import Edit, attack
+
+
+@attack(
+    by="host",
+    against="P6",
+    refused="the engine's blocks are not in the host's stage 2",
+    removed=Edit(
+        "engine/image/src/host_stage2.rs",
+        "    for block in plan.host_blocks() {\n        set_level2",
+        "    for block in 0..plan.blocks() {\n        set_level2",
+    ),
+)
+def carry_out(arena: Arena) -> None:
+    for name, frame in arena.engine_frames.items():
+        arena.aborts(f"ldr x0, ={frame:#x}\n ldr x1, [x0]", f"a load from {name}")

@@ -1,0 +1,151 @@
+"""Carries attacks out: on the shipped image, or on engines without the protection that each names.
+
+Trust label: TOOL. A worker is a thread with a machine of its own, on which it carries out one attack after the other;
+between two of them the ground is checked clean, and booted anew if it is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from bulkhead.attack import catalogue
+from bulkhead.attack.declaration import Attack, Machine
+from bulkhead.image.build import Images, build
+from bulkhead.image.variant import Edit, build_variant
+
+WORKERS = 2
+"""Machines at a time."""
+
+
+class Outcome(Enum):
+    """How an attack ended."""
+
+    REFUSED = "refused"
+    SUCCEEDED = "succeeded"
+    TRACES = "left traces"
+    """The attack itself found nothing, but the machine was not as it must be afterwards."""
+    BROKEN = "broken"
+    """Neither: the test itself failed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """`reached`: what the attack got at, or what broke. `seconds`: of the attack, without build and boot."""
+
+    attack: Attack
+    outcome: Outcome
+    reached: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Attacks for one machine."""
+
+    machine: Machine
+    edits: tuple[Edit, ...]
+    attacks: tuple[Attack, ...]
+
+
+Ground = Any
+"""tests/attack/arena.py, Arena."""
+Boot = Callable[[Images, Machine], AbstractContextManager[Ground]]
+
+
+def shipped(attacks: Sequence[Attack]) -> list[Job]:
+    """All attacks on the shipped image, split so that no worker waits for the other."""
+    jobs = []
+    for machine in dict.fromkeys(one.machine for one in attacks):
+        group = [one for one in attacks if one.machine == machine]
+        parts = [group[start::WORKERS] for start in range(WORKERS)]
+        jobs += [Job(machine, (), tuple(part)) for part in parts if part]
+    return jobs
+
+
+def weakened(attacks: Sequence[Attack]) -> list[Job]:
+    """Each attack that names a protection, on an engine without it."""
+    able = [one for one in attacks if one.removed]
+    kinds = dict.fromkeys((one.machine, one.removed) for one in able)
+    return [
+        Job(machine, edits, tuple(one for one in able if (one.machine, one.removed) == (machine, edits)))
+        for machine, edits in kinds
+    ]
+
+
+class Campaign:
+    """Jobs under way. `result` waits for an attack; leaving the `with` block ends everything."""
+
+    def __init__(self, jobs: Sequence[Job], workers: int = WORKERS) -> None:
+        self._jobs = jobs
+        self._results: dict[str, Future[Result]] = {one.name: Future() for job in jobs for one in job.attacks}
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="attack")
+        self._stopped = False
+
+    def __enter__(self) -> Campaign:
+        catalogue.load()
+        boot: Boot = importlib.import_module("attack.arena").Arena.booted
+        for job in self._jobs:
+            self._pool.submit(self._carry_out, job, boot)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def result(self, attack: Attack, seconds: float = 900) -> Result:
+        """How the attack ended; TimeoutError if that takes too long."""
+        return self._results[attack.name].result(timeout=seconds)
+
+    def _carry_out(self, job: Job, boot: Boot) -> None:
+        try:
+            images = build_variant(job.edits) if job.edits else build("pinned", "payload")
+            with boot(images, job.machine) as ground:
+                for one in job.attacks:
+                    if not self._stopped:
+                        self._results[one.name].set_result(attempt(one, ground))
+        except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must learn of it)
+            for one in job.attacks:
+                if not self._results[one.name].done():
+                    self._results[one.name].set_result(Result(one, Outcome.BROKEN, describe(error), 0))
+
+
+def attempt(attack: Attack, ground: Ground) -> Result:
+    """Carries one attack out, and checks the ground after it."""
+    start = time.monotonic()
+    outcome, reached = Outcome.REFUSED, ""
+    try:
+        with ground.under(attack):
+            attack.carry_out(ground)
+    except AssertionError as error:
+        own = type(error) is AssertionError
+        outcome, reached = Outcome.SUCCEEDED if own else Outcome.TRACES, str(error)
+    except Exception as error:  # noqa: BLE001 (a test that breaks is a result, not the end of the others)
+        outcome, reached = Outcome.BROKEN, describe(error)
+    return Result(attack, outcome, reached, time.monotonic() - start)
+
+
+def describe(error: BaseException) -> str:
+    """An error with the place in the attack or its ground that it came from."""
+    places = [place for place in _places(error) if "/tests/" in place] or list(_places(error))
+    return f"{type(error).__name__}: {error} ({places[-1] if places else 'nowhere'})"
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+
+
+@contextmanager
+def under_way(jobs: Sequence[Job]) -> Iterator[Campaign]:
+    """A campaign for a `with` block."""
+    with Campaign(jobs) as campaign:
+        yield campaign
