@@ -162,7 +162,7 @@ def test_the_other_cpu_parks(caught: Caught) -> None:
         caught.stub.interrupt()
         levels = [caught.stub.register("cpsr", cpu) >> 2 & 3 for cpu in range(2)]
         places = [symbols.at(caught.stub.register("pc", cpu)) for cpu in range(2)]
-        parked = [place is not None and place.name == "bulkhead::panic::park" for place in places]
+        parked = [place is not None and place.name == "bulkhead::stop::park" for place in places]
         if parked[0] and (parked[1] or levels[1] in asleep):
             return
         caught.stub.go_on()

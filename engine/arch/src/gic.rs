@@ -135,6 +135,16 @@ pub fn init_cpu_interface() {
     isb();
 }
 
+/// Sends every SGI to all other CPUs: one that sleeps at EL1 wakes if it has any of them enabled.
+pub fn wake_others() {
+    const ALL_BUT_SELF: u64 = 1 << 40;
+    for intid in 0..16 {
+        // SAFETY: ICC_SGI1R_EL1 makes interrupts pending elsewhere, which changes nothing of this CPU.
+        unsafe { msr!("S3_0_C12_C11_5", ALL_BUT_SELF | intid << 24) };
+    }
+    isb();
+}
+
 /// INTID of the highest-priority pending group 1 interrupt; 1020 and up: none.
 #[inline(always)]
 #[must_use]

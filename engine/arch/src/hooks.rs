@@ -5,7 +5,7 @@
 //! extern "Rust" fn bulkhead_log_read(offset: u64) -> [u64; 10];
 //! extern "Rust" fn bulkhead_stage_ticks(index: u64) -> Option<u64>;
 //! extern "Rust" fn bulkhead_host_psci(function: u64, arguments: [u64; 3]) -> Option<u64>;
-//! extern "Rust" fn bulkhead_park_if_panicked();
+//! extern "Rust" fn bulkhead_park_if_stopped();
 //! extern "C" fn bulkhead_engine_exception(frame: &EngineFault, kind: u64) -> !;
 //! ```
 
@@ -13,7 +13,7 @@ unsafe extern "Rust" {
     fn bulkhead_log_read(offset: u64) -> [u64; 10];
     fn bulkhead_stage_ticks(index: u64) -> Option<u64>;
     fn bulkhead_host_psci(function: u64, arguments: [u64; 3]) -> Option<u64>;
-    fn bulkhead_park_if_panicked();
+    fn bulkhead_park_if_stopped();
 }
 
 unsafe extern "C" {
@@ -61,8 +61,8 @@ pub fn host_psci(function: u64, arguments: [u64; 3]) -> Option<u64> {
     unsafe { bulkhead_host_psci(function, arguments) }
 }
 
-/// Does not come back if some CPU has panicked.
-pub fn park_if_panicked() {
+/// Does not come back if every CPU shall stop: an engine bug, or the machine's end.
+pub fn park_if_stopped() {
     // SAFETY: the image defines the symbol with this signature.
-    unsafe { bulkhead_park_if_panicked() }
+    unsafe { bulkhead_park_if_stopped() }
 }

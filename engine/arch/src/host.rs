@@ -75,8 +75,8 @@ fn system(host: &HostContext, esr: u64) {
 /// A stage 2 abort. Another CPU may have been splitting the block: the leaf is read again, and when it permits the
 /// access by now, the host retries. Otherwise the host takes an external abort.
 fn abort(esr: u64, far: u64, hpfar: u64, kind: Abort) {
-    // A panic empties the host's tables, so that every CPU comes here.
-    hooks::park_if_panicked();
+    // Stopping the machine empties the host's tables, so that every CPU comes here.
+    hooks::park_if_stopped();
     let page = (hpfar & 0x0fff_ffff_fff0) << 8;
     if esr & FAULT_KIND == TRANSLATION_FAULT && is_mapped(page) {
         return;

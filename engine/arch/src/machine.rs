@@ -278,6 +278,8 @@ impl Processor for Machine {
 
     #[inline(always)]
     fn set_exception(self, exception: El1Exception) {
+        // A VM whose vectors are out of reach, too, faults for ever without an exit.
+        hooks::park_if_stopped();
         // SAFETY: EL1 registers do not affect EL2; the loaded domain is the one that takes the exception.
         unsafe {
             msr!("ELR_EL1", exception.elr);

@@ -18,7 +18,7 @@ use crate::platform;
 use crate::start::{IMAGE_FILE_SIZE, run_cpu};
 use crate::tables::{Access, BLOCK, PAGE, Tables, View};
 use crate::time::{Stage, mark, now};
-use crate::{gic, host_program, log as log_ring, panic, psci, seed, smmu, uart};
+use crate::{gic, host_program, log as log_ring, psci, seed, smmu, stop, uart};
 
 unsafe extern "C" {
     static __image_end: u8;
@@ -214,5 +214,5 @@ fn physical(address: u64, load: u64) -> u64 {
 fn stop(missing: &str) -> ! {
     uart::start();
     let _ = writeln!(uart::Console, "BULKHEAD STOP {missing}");
-    panic::park()
+    stop::park()
 }

@@ -1,6 +1,6 @@
 //! What `bulkhead-arch` asks of this crate while calls run (its `hooks.rs`). Trust label: TRUSTED.
 
-use crate::{log, panic, psci, time};
+use crate::{log, psci, stop, time};
 
 /// `log_read`: next offset, count, eight words of text.
 #[unsafe(no_mangle)]
@@ -22,8 +22,8 @@ extern "Rust" fn bulkhead_host_psci(function: u64, arguments: [u64; 3]) -> Optio
     psci::host_call(function, arguments)
 }
 
-/// Does not come back if some CPU has panicked.
+/// Does not come back if every CPU shall stop.
 #[unsafe(no_mangle)]
-extern "Rust" fn bulkhead_park_if_panicked() {
-    panic::park_if_panicked();
+extern "Rust" fn bulkhead_park_if_stopped() {
+    stop::park_if_stopped();
 }

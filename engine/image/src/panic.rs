@@ -2,22 +2,17 @@
 //!
 //! The dump holds engine registers only, and none while a VM is loaded, because they may be the VM's. It starts with
 //! `BULKHEAD PANIC cpu=N`, has one `key=value` per line and one `bt=0x...` for each stack frame, and ends with
-//! `BULKHEAD PANIC END`. Other CPUs stop because the stage 2 roots of the host and the VMs are emptied: whatever runs
-//! at EL1 faults into EL2 and parks there.
+//! `BULKHEAD PANIC END`.
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use bulkhead_abi::VM_SLOTS;
 use bulkhead_arch::hooks::EngineFault;
 use bulkhead_arch::layout;
-use bulkhead_arch::statics::{CONFIG, VMS};
-use bulkhead_core::vm::{Field, State};
 
 use crate::early::BOOT_STACK;
-use crate::host_stage2::HOST_ROOT;
-use crate::tables::PAGE;
+use crate::stop::{self, park};
 use crate::uart::Console;
 
 /// Most frames of a backtrace.
@@ -32,46 +27,13 @@ fn cpu() -> u64 {
     context.saturating_sub(layout::PERCPU) / layout::PERCPU_STRIDE
 }
 
-/// Stops the executing CPU.
-#[inline(never)]
-pub fn park() -> ! {
-    loop {
-        // SAFETY: waits; wakes up only to wait again.
-        unsafe { core::arch::asm!("wfi", options(nomem, nostack, preserves_flags)) };
-    }
-}
-
-/// Stops the executing CPU if any CPU has panicked. Called where the host faults.
-pub fn park_if_panicked() {
-    if PANICKED.load(Ordering::Relaxed) {
-        park();
-    }
-}
-
 /// Claims the dump for this CPU and stops the others; a second CPU that comes here parks.
 fn begin() {
     if PANICKED.swap(true, Ordering::AcqRel) {
         park();
     }
-    empty(HOST_ROOT.address());
-    for record in &VMS {
-        let word = |field: Field| record[field.0 as usize].load(Ordering::Relaxed);
-        let root = word(Field::ROOT);
-        if word(Field::STATE) != State::FREE.0 && root < CONFIG.frames() {
-            empty(layout::RAM + CONFIG.ram_base() + root * PAGE);
-        }
-    }
-    const { assert!(VMS.len() == VM_SLOTS) };
-    // SAFETY: only makes CPUs walk tables again.
-    unsafe { core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", options(nostack, preserves_flags)) };
+    stop::everybody();
     let _ = writeln!(Console, "\nBULKHEAD PANIC cpu={}", cpu());
-}
-
-fn empty(table: u64) {
-    for index in 0..512 {
-        // SAFETY: a stage 2 root table, mapped; after this nothing runs below EL2.
-        unsafe { ((table + index * 8) as *mut u64).write_volatile(0) };
-    }
 }
 
 fn end() -> ! {

@@ -1,19 +1,19 @@
 //! PSCI for the host's own CPUs. Trust label: TRUSTED. Source: PSCI 1.1, Arm DEN 0022, chapter 5.
 //!
 //! CPUs start through the engine: firmware enters [`secondary_start`], which turns the engine's translation on before
-//! the host runs. A machine is not turned off or reset while a VM slot is in use, so that no VM's memory survives.
+//! the host runs. Before the machine is turned off or reset every VM's memory is zeroed; while another call changes
+//! ownership the answer is DENIED, and the host tries again.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bulkhead_abi::{CPUS_MAX, VM_SLOTS, standard};
+use bulkhead_abi::{CPUS_MAX, standard};
 use bulkhead_arch::statics::CONFIG;
 use bulkhead_arch::{Machine, cpu};
-use bulkhead_core::addr::VmId;
 use bulkhead_core::hardware::{Hardware, Platform};
-use bulkhead_core::vm::{State, state};
 
 use crate::log::log;
 use crate::start::secondary_start;
+use crate::{scrub, stop};
 
 const VERSION_1_1: u64 = 0x1_0001;
 const SUCCESS: u64 = 0;
@@ -133,15 +133,15 @@ fn cpu_off() -> u64 {
     answer
 }
 
+/// The machine ends with nothing of any VM left in RAM. The lock stays taken: no frame changes hands any more.
 fn system_end(function: u64) -> u64 {
     if !Machine.try_lock() {
         return DENIED;
     }
-    let all_free = (0..VM_SLOTS as u64).all(|slot| state(Machine, VmId(slot)) == State::FREE);
-    // The lock stays taken where firmware does not come back: no VM appears meanwhile.
-    let answer = if all_free { firmware(function, 0, 0, 0) } else { DENIED };
-    Machine.unlock();
-    answer
+    scrub::all_vms();
+    firmware(function, 0, 0, 0);
+    log!("firmware does not end the machine");
+    stop::park()
 }
 
 /// Calls firmware (SMCCC 1.2: x4 to x17 may change where firmware is older).
