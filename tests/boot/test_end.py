@@ -106,7 +106,7 @@ def test_nothing_of_running_vms_is_left(function: str) -> None:
         for cpu in range(1, CPUS):
             vm, words = start(booted, cpu, KEEP_SECRETS)
             kept += words
-            booted.ok("map", vm.slot, VM_RAM + PAGE, *page_arguments(booted))
+            booted.ok("map", vm.slot, VM_RAM + PAGE, booted.take(), 0)
             turn_on(booted, cpu, RUN, vm.contexts[0])
         # One that is being built, and one that is dying with everything still its own.
         booted.ok("vm_create", 8, booted.take(), 1, 0, VM_RAM, 16 << 20)
@@ -131,7 +131,7 @@ def test_a_vm_that_only_faults_stops_too() -> None:
     with machines.boot(QemuConfig(kernel=machines.image(), cpus=2)) as booted:
         booted.next_frame = booted.boot_info.split_block[0] + PAGE
         vm, words = start(booted, 0, KEEP_SECRETS.replace("    b 1b\n", "    br xzr\n"))
-        booted.ok("map", vm.slot, VM_RAM + PAGE, *page_arguments(booted))
+        booted.ok("map", vm.slot, VM_RAM + PAGE, booted.take(), 0)
         turn_on(booted, 1, RUN, vm.contexts[0])
         ram = RamSnapshot(booted.machine.ram, RAM_BASE, booted.machine.config.memory)
         booted.machine.wait_until(
@@ -141,16 +141,11 @@ def test_a_vm_that_only_faults_stops_too() -> None:
         assert all(ram.find(word) == [] for word in words)
 
 
-def page_arguments(booted: Booted) -> tuple[int, ...]:
-    """Frame, size and mode of a zeroed page."""
-    return booted.take(), PAGE, 0
-
-
 def test_a_cpu_that_sleeps_with_a_vcpu_loaded_does_not_stop_the_end() -> None:
     with machines.boot(QemuConfig(kernel=machines.image(), cpus=2)) as booted:
         booted.next_frame = booted.boot_info.split_block[0] + PAGE
         vm, words = start(booted, 0, EXIT_WITH_SECRETS)
-        booted.ok("map", vm.slot, VM_RAM + PAGE, *page_arguments(booted))
+        booted.ok("map", vm.slot, VM_RAM + PAGE, booted.take(), 0)
         turn_on(booted, 1, RUN_AND_SLEEP, vm.contexts[0])
         ram = RamSnapshot(booted.machine.ram, RAM_BASE, booted.machine.config.memory)
         booted.machine.wait_until(
