@@ -22,7 +22,7 @@ pub fn all_vms() {
         core::hint::spin_loop();
     }
     for block in (0..CONFIG.frames() / TABLE_ENTRIES).map(Block) {
-        if Machine.block_kind(block) == Kind::SPLIT {
+        if Machine.block_record(block).kind() == Kind::SPLIT {
             scrub_frames(block.first());
         }
     }
