@@ -271,7 +271,7 @@ class Arena:
 
     def map(self, vm: int, ipa: int, frame: int, mode: int = 0) -> str:
         """The status of `map`."""
-        return self.status("map", vm=vm, ipa=ipa, frame=frame, mode=mode)
+        return self.status("map", vm=vm, ipa=ipa, frame=frame, size=PAGE, mode=mode)
 
     def status(self, name: str, *, cpu: int = 0, **arguments: int) -> str:
         """The status by name of a call by the host."""

@@ -2,12 +2,23 @@
 
 from bulkhead.attack import Edit
 
-CALLS = "engine/core/src/call/mod.rs"
-HOST_LEAF = Edit(CALLS, "hw.set_table_entry(host_table(hw, frame), frame.slot(), 0);", "")
+HOST_LEAF = Edit(
+    "engine/core/src/call/mod.rs",
+    "    hw.set_table_entry(host_table(hw, frame), frame.slot(), 0);\n    hw.invalidate_host_page(frame);",
+    "    hw.invalidate_host_page(frame);",
+)
 """A frame that changes hands stays in the host's stage 2."""
-HOST_TLB = Edit(CALLS, "hw.invalidate_host_page(frame);", "")
-"""A frame that changes hands stays in the host's TLBs."""
-SCRUB = Edit(CALLS, "hw.zero_frame(frame);", "")
+
+SCRUB = Edit(
+    "engine/core/src/call/mod.rs",
+    "    hw.zero_frame(frame);\n    hw.invalidate_instructions();\n    hw.set_frame_record(frame, FrameRecord::HOST);",
+    "    hw.invalidate_instructions();\n    hw.set_frame_record(frame, FrameRecord::HOST);",
+)
 """A frame goes back to the host with what was in it."""
-OWNERSHIP = Edit(CALLS, "if record != Record::HOST {", "if record.kind() == crate::owner::Kind::HOST_TABLE {")
+
+OWNERSHIP = Edit(
+    "engine/core/src/call/mod.rs",
+    "    if record != FrameRecord::HOST {\n        return Err(Outcome::not_owned(register));",
+    "    if record.kind() == Kind::HOST_TABLE {\n        return Err(Outcome::not_owned(register));",
+)
 """A donation takes whatever frame of a split block the host names."""

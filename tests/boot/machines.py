@@ -22,6 +22,8 @@ TEXT_OFFSET = slice(8, 16)  # in the arm64 Image header
 TREE_MAGIC = bytes.fromhex("d00dfeed")
 Spoil = Callable[[bytearray], None]
 """Changes a device tree in place."""
+Prepare = Callable[[QemuMachine], None]
+"""Does something to a machine before its first instruction."""
 MAGIC = int.from_bytes(b"BULKHEAD", "little")
 CPUS_MAX, HOST_RANGES = 8, 16
 BOOT_INFO = struct.Struct(f"<3Q {CPUS_MAX}Q {2 * HOST_RANGES}Q 8Q 5Q")
@@ -103,13 +105,19 @@ def change_tree(machine: QemuMachine, change: Spoil) -> None:
 
 
 @contextmanager
-def boot(config: QemuConfig, change: Spoil | None = None) -> Iterator[Booted]:
-    """Boots until the payload says that it is ready; the machine ends with the block. `change` gets the device tree."""
+def boot(config: QemuConfig, change: Spoil | None = None, before: Prepare | None = None) -> Iterator[Booted]:
+    """Boots until the payload says that it is ready; the machine ends with the block.
+
+    `change` gets the device tree, `before` the machine, before the first instruction.
+    """
     symbols = Symbols(build.build("pinned", "payload").elf)
-    config = dataclasses.replace(config, halted=change is not None)
+    config = dataclasses.replace(config, halted=change is not None or before is not None)
     with QemuMachine(config, say=print) as machine:
         if change is not None:
             change_tree(machine, change)
+        if before is not None:
+            before(machine)
+        if config.halted:
             machine.resume()
         link = Link(machine.link, machine.wait_until)
         link.event("ready")
@@ -148,6 +156,12 @@ class Breakpoints(GdbStub):
     def forget(self, address: int) -> None:
         """Removes a breakpoint."""
         assert self._ask(f"z1,{address:x},4") == "OK"
+
+    def poke(self, address: int, value: int) -> None:
+        """A 32-bit store to a physical address, device registers included (QEMU's PhyMemMode, packet M)."""
+        assert self._ask("Qqemu.PhyMemMode:1") == "OK"
+        assert self._ask(f"M{address:x},4:{value.to_bytes(4, 'little').hex()}") == "OK"
+        assert self._ask("Qqemu.PhyMemMode:0") == "OK"
 
     def set_register(self, name: str, value: int, cpu: int) -> None:
         """Changes a 64-bit register of one CPU (packet P)."""

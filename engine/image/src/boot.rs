@@ -7,13 +7,14 @@ use core::sync::atomic::Ordering;
 
 use bulkhead_abi::{BOOT_MAGIC, BootInfo, Range, VERSION};
 use bulkhead_arch::statics::{CONFIG, Decided};
-use bulkhead_arch::{cpu, features, layout};
+use bulkhead_arch::{cpu, features, layout, smmu as arch_smmu};
 
 use crate::device_tree::{self, Machine};
 use crate::early::{POOL, POOL_USED, ROOT};
 use crate::host_stage2::{self, HOST_ROOT};
 use crate::log::log;
-use crate::memory::{self, Plan, end};
+use crate::memory::{self, Plan, Reserved, end};
+use crate::pcie::{self, Listed};
 use crate::platform;
 use crate::start::{IMAGE_FILE_SIZE, run_cpu};
 use crate::tables::{Access, BLOCK, PAGE, Tables, View};
@@ -70,7 +71,7 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     let cpus = machine.cpus as u64;
     let keep = [placed.host_program, placed.device_tree, machine.initrd];
     let plan = Plan::new(&machine, placed.engine, &keep)?;
-    let host_level2 = memory::reserve(&plan, tables);
+    let reserved = memory::reserve(&plan, tables);
     (0..cpus).for_each(|cpu| memory::map_cpu(cpu, tables));
     mark(Stage::MemoryReserved, now());
 
@@ -84,7 +85,8 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     gic::start_distributor()?;
     memory::record_blocks(&plan, tables);
     let root = physical(HOST_ROOT.address(), load);
-    host_stage2::build(&plan, root, host_level2, cpus, tables);
+    host_stage2::build(&plan, root, reserved.host_level2, cpus, tables);
+    let has_dma = open_devices(&machine, &plan, &reserved, root, load, tables)?;
     mark(Stage::TablesBuilt, now());
 
     // The program begins in a block that is the engine's: shown for the copy, hidden with all that is not the host's.
@@ -93,7 +95,7 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     for range in [placed.engine, placed.host_program, placed.device_tree, plan.reservation] {
         memory::hide(range, &plan, tables);
     }
-    decide(&plan, root, cpus)?;
+    decide(&plan, root, cpus, has_dma)?;
     psci::describe(&affinities[..machine.cpus], load);
     let here = psci::this_cpu().ok_or("the boot CPU is not in the device tree")?;
     psci::claim(here, program.base, info);
@@ -128,6 +130,30 @@ fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Pla
     let engine = Range { base: load, size: (&raw const __image_end as u64) - layout::IMAGE };
     let host_program = Range { base: end(engine), size: file.saturating_sub(engine.size) };
     Ok((machine, Placed { engine, host_program, device_tree }))
+}
+
+/// Makes all PCIe functions silent, and lets the host have the listed ones if there is an SMMU that can translate for
+/// them. Answers whether there is.
+fn open_devices(
+    machine: &Machine,
+    plan: &Plan,
+    reserved: &Reserved,
+    host_root: u64,
+    load: u64,
+    tables: &mut Tables,
+) -> Result<bool, &'static str> {
+    let listed = if machine.has_pcie { pcie::silence()? } else { Listed::NONE };
+    let shortcoming = if machine.has_smmu { smmu::shortcoming(plan.top()) } else { Some("there is none") };
+    if let Some(shortcoming) = shortcoming {
+        log!("SMMU: {shortcoming}; no DMA");
+        return Ok(false);
+    }
+    // Functions whose streams the tree does not lead through the SMMU would pass by it.
+    let listed = if machine.pcie_behind_smmu { listed } else { Listed::NONE };
+    smmu::open(&listed, reserved.streams, reserved.dma_root, physical(arch_smmu::queue(), load))?;
+    host_stage2::map_functions(&listed, host_root, tables);
+    log!("SMMU: translates for {} PCIe functions", listed.functions().count());
+    Ok(true)
 }
 
 /// Maps the blob at `tree` in the RAM window: first the block it begins in, which says how long it is.
@@ -191,7 +217,7 @@ fn load_host(
 }
 
 /// Fixes what the engine's calls work with.
-fn decide(plan: &Plan, host_root: u64, cpus: u64) -> Result<(), &'static str> {
+fn decide(plan: &Plan, host_root: u64, cpus: u64, has_dma: bool) -> Result<(), &'static str> {
     let (host_vtcr, vm_vtcr) = cpu::translation_control().ok_or("the CPU has fewer than 44 physical address bits")?;
     CONFIG.decide(&Decided {
         ram_base: plan.ram_base,
@@ -200,7 +226,7 @@ fn decide(plan: &Plan, host_root: u64, cpus: u64) -> Result<(), &'static str> {
         host_root,
         host_vtcr,
         vm_vtcr,
-        has_dma: false,
+        has_dma,
     });
     Ok(())
 }

@@ -34,6 +34,10 @@ pub struct Machine {
     pub seeds: [Range; 2],
     /// Whether there is an SMMU.
     pub has_smmu: bool,
+    /// Whether there is a PCIe host bridge.
+    pub has_pcie: bool,
+    /// Whether the SMMU sees every function of bus 0, under its number as stream.
+    pub pcie_behind_smmu: bool,
 }
 
 /// Reads the tree in `blob`, which lies at `place`; the error says what is missing.
@@ -52,7 +56,18 @@ pub fn read(blob: &[u8], place: Range) -> Result<Machine, &'static str> {
     let initrd = initrd(&tree);
     let reserved = reserved(&tree, &[place, initrd])?;
     let seeds = ["rng-seed", "kaslr-seed"].map(|name| property_place(&tree, "/chosen", name, blob, place));
-    Ok(Machine { ram: ram(&tree)?, reserved, cpus, affinities, initrd, seeds, has_smmu: smmu(&tree)? })
+    let pcie = compatible(&tree, "pci-host-ecam-generic").next();
+    Ok(Machine {
+        ram: ram(&tree)?,
+        reserved,
+        cpus,
+        affinities,
+        initrd,
+        seeds,
+        has_smmu: smmu(&tree)?,
+        has_pcie: pcie.is_some(),
+        pcie_behind_smmu: pcie.is_some_and(|bridge| bridge.property("iommu-map").is_some()),
+    })
 }
 
 fn require_firmware(tree: &Fdt<'_>) -> Result<(), &'static str> {

@@ -1,4 +1,5 @@
-//! The host's stage 2: identity, RAM in 2 MiB blocks, device pages of the allow-list. Trust label: TRUSTED.
+//! The host's stage 2: identity, RAM in 2 MiB blocks, device pages of the allow-list, the configuration pages of listed
+//! PCIe functions and the window of their BARs. Trust label: TRUSTED.
 //!
 //! Four levels from level 0. The level 2 entries of RAM are one flat array (HOST_L2), which the engine's decisions
 //! read and write; levels 0 and 1 and the tables of devices never change after boot. Source: Arm ARM DDI 0487,
@@ -11,7 +12,8 @@ use bulkhead_core::owner::{Kind, Record};
 use bulkhead_core::stage2;
 
 use crate::early::Area;
-use crate::memory::{Plan, set_block_kind};
+use crate::memory::{self, Plan, set_block_kind};
+use crate::pcie::Listed;
 use crate::platform::{self, Device};
 use crate::tables::{BLOCK, PAGE, TABLE, Tables};
 
@@ -19,18 +21,32 @@ use crate::tables::{BLOCK, PAGE, TABLE, Tables};
 pub static HOST_ROOT: Area<4096> = Area::new();
 
 /// Stage 2 leaf for a device page: Device-nGnRE, read-write, accessed, never executable.
-const DEVICE_PAGE: u64 = 1 << 54 | 1 << 10 | 3 << 6 | 1 << 2 | 3;
+const DEVICE_PAGE: u64 = DEVICE_BLOCK | 3;
+/// The same for a block of device addresses.
+const DEVICE_BLOCK: u64 = 1 << 54 | 1 << 10 | 3 << 6 | 1 << 2 | 1;
 
 /// Builds the tables below `root`, the physical address of [`HOST_ROOT`].
 pub fn build(plan: &Plan, root: u64, host_level2: u64, cpus: u64, tables: &mut Tables) {
-    for gib in 0..plan.gib {
-        tables.set(root, plan.ram_base + (gib << 30), 1, (host_level2 + gib * PAGE) | TABLE);
-    }
+    memory::hang(plan, root, host_level2, tables);
     for block in plan.host_blocks() {
         set_level2(block, plan.block(block).base | stage2::BLOCK);
     }
     for device in &platform::HOST_DEVICES {
         map_device(device, root, cpus, tables);
+    }
+}
+
+/// Gives the host the configuration pages of its PCIe functions, if it has any, and the addresses of their BARs.
+pub fn map_functions(listed: &Listed, root: u64, tables: &mut Tables) {
+    for page in listed.pages() {
+        tables.set(root, page, 3, page | DEVICE_PAGE);
+    }
+    if listed.functions().next().is_some() {
+        let Device { base, size, .. } = platform::PCIE_MMIO;
+        for block in 0..size / BLOCK {
+            let address = base + block * BLOCK;
+            tables.set(root, address, 2, address | DEVICE_BLOCK);
+        }
     }
 }
 

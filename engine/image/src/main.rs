@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod mmio;
 mod panic;
+mod pcie;
 mod platform;
 mod psci;
 mod scrub;

@@ -10,11 +10,12 @@ use bulkhead_arch::layout;
 use bulkhead_core::owner::Kind;
 
 use crate::device_tree::{Machine, RAM_RANGES, RESERVED_RANGES};
-use crate::tables::{Access, BLOCK, PAGE, Tables};
+use crate::smmu::STREAM_PAGES;
+use crate::tables::{Access, BLOCK, PAGE, TABLE, Tables};
 
 const GIB: u64 = 1 << 30;
 /// Pages for everything in the reservation that grows with nothing: tables above level 2 and of devices.
-const FIXED_PAGES: u64 = 48;
+const FIXED_PAGES: u64 = 64;
 /// Pages that each GiB of the span takes: block records, host level 2, devices' level 2, level 2 of the RAM window.
 const PAGES_PER_GIB: u64 = 4;
 /// Pages that each CPU takes, with a table of the PERCPU window.
@@ -61,6 +62,11 @@ impl Plan {
         let avoid = || keep.iter().chain(&reserved).chain([&image]);
         let reservation = highest_fit(largest, size, avoid).ok_or("there is too little RAM for the engine")?;
         Ok(Self { ram, reserved, image, ram_base, gib, reservation })
+    }
+
+    /// First address after all that has a record.
+    pub fn top(&self) -> u64 {
+        self.ram_base + (self.gib << 30)
     }
 
     /// Number of blocks that have a record.
@@ -136,15 +142,26 @@ fn highest_fit<'a, I: Iterator<Item = &'a Range>>(range: Range, size: u64, avoid
     }
 }
 
-/// Maps and zeroes the reservation, gives its pages to `tables`, and maps the arrays. Answers the physical address
-/// of the host's level 2 array.
-pub fn reserve(plan: &Plan, tables: &mut Tables) -> u64 {
+/// Physical addresses of what the reservation holds besides records.
+pub struct Reserved {
+    /// Level 2 array of the host's stage 2.
+    pub host_level2: u64,
+    /// Level 0 table of the devices' stage 2, with everything down to its level 2 array.
+    pub dma_root: u64,
+    /// The SMMU's stream table.
+    pub streams: u64,
+}
+
+/// Maps and zeroes the reservation, gives its pages to `tables`, and maps the arrays.
+pub fn reserve(plan: &Plan, tables: &mut Tables) -> Reserved {
     let Range { base, size } = plan.reservation;
     tables.map(layout::RAM + base, base, size, Access::Data);
     // SAFETY: the reservation is RAM that nobody uses, mapped by the line above.
     unsafe { core::ptr::write_bytes((layout::RAM + base) as *mut u8, 0, size as usize) };
     let frames = plan.gib * BLOCK;
     tables.refill(base + frames, base + size);
+    // First, because what follows the frame records is aligned to a block.
+    let streams = tables.take(STREAM_PAGES);
     tables.map(layout::FRAMES, base, frames, Access::Data);
     let blocks = tables.take(plan.gib);
     tables.map(layout::BLOCKS, blocks, plan.gib * PAGE, Access::Data);
@@ -152,7 +169,16 @@ pub fn reserve(plan: &Plan, tables: &mut Tables) -> u64 {
     tables.map(layout::HOST_L2, host_level2, plan.gib * PAGE, Access::Data);
     let dma_level2 = tables.take(plan.gib);
     tables.map(layout::DMA_L2, dma_level2, plan.gib * PAGE, Access::Data);
-    host_level2
+    let dma_root = tables.take(1);
+    hang(plan, dma_root, dma_level2, tables);
+    Reserved { host_level2, dma_root, streams }
+}
+
+/// Puts the level 2 array at `level2` below the level 0 table `root`, for all of the span.
+pub fn hang(plan: &Plan, root: u64, level2: u64, tables: &mut Tables) {
+    for gib in 0..plan.gib {
+        tables.set(root, plan.ram_base + (gib << 30), 1, (level2 + gib * PAGE) | TABLE);
+    }
 }
 
 /// Maps the stacks and the context page of a CPU; what lies between stays unmapped.

@@ -8,14 +8,13 @@
 //! - RTC 0x9010000..0x9011000: not needed.
 //! - FW_CFG 0x9020000..0x9021000: its DMA register writes to any RAM.
 //! - GPIO 0x9030000..0x9031000: power button; not needed.
-//! - SMMU_REST 0x9051000..0x9070000: the SMMU's other pages: queues are not in use.
+//! - SMMU_REST 0x9051000..0x9070000: the SMMU's other pages: its event queue is not in use.
 //! - VIRTIO_MMIO 0xa000000..0xa004000: these transports are bus masters outside the SMMU.
 //! - PLATFORM_BUS 0xc000000..0xe000000: whatever is plugged there is a bus master.
-//! - PCIE_MMIO 0x10000000..0x3eff0000: no device is assigned.
-//! - PCIE_PIO 0x3eff0000..0x3f000000: no device is assigned.
-//! - PCIE_ECAM 0x3f000000..0x40000000: configuration space enables bus masters.
-//! - PCIE_ECAM_HIGH 0x4010000000..0x4020000000: configuration space enables bus masters.
-//! - PCIE_MMIO_HIGH 0x8000000000..0x10000000000: no device is assigned.
+//! - PCIE_MMIO_END 0x3ee00000..0x3eff0000: less than a block: not needed.
+//! - PCIE_PIO 0x3eff0000..0x3f000000: not needed.
+//! - PCIE_ECAM_LOW 0x3f000000..0x40000000: the other place of configuration space.
+//! - PCIE_MMIO_HIGH 0x8000000000..0x10000000000: not needed.
 
 /// A range of device pages.
 pub struct Device {
@@ -45,11 +44,23 @@ pub const UART1: Device = Device { base: 0x904_0000, size: 0x1000, stride: 0 };
 /// SMMU: decides which RAM each bus master reaches; page 0 only.
 pub const SMMU: Device = Device { base: 0x905_0000, size: 0x1000, stride: 0 };
 
+/// PCIE_MMIO: BARs: only listed functions decode anything there.
+pub const PCIE_MMIO: Device = Device { base: 0x1000_0000, size: 0x2ee0_0000, stride: 0 };
+
+/// PCIE_ECAM: enables bus masters; listed functions have a page.
+pub const PCIE_ECAM: Device = Device { base: 0x40_1000_0000, size: 0x1000_0000, stride: 0 };
+
 /// What the engine reaches.
-pub const ENGINE_DEVICES: [Device; 5] = [GICD, GICR_RD, GICR_SGI, UART0, SMMU];
+pub const ENGINE_DEVICES: [Device; 6] = [GICD, GICR_RD, GICR_SGI, UART0, SMMU, PCIE_ECAM];
 
 /// What the host reaches.
 pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];
+
+/// Ids of the PCIe functions that the host may have, as in configuration space: device << 16 | vendor.
+///
+/// - EDU: QEMU's teaching device: a DMA engine that tests can steer.
+/// - NVME: QEMU's NVMe controller: all its queues and data go through the SMMU.
+pub const PCI_FUNCTIONS: [u32; 2] = [0x11e8_1234, 0x10_1b36];
 
 /// Interrupt id of UART1, the management channel.
 pub const UART1_INTID: u64 = 40;

@@ -41,7 +41,7 @@ WINDOWS = (
     Window("FRAMES", 0x9100_0000_0000, 2 << 30, "frame records: u64[frames]"),
     Window("HOST_L2", 0x9200_0000_0000, 4 << 20, "level 2 entries of the host's stage 2: u64[blocks]"),
     Window("DMA_L2", 0x9300_0000_0000, 4 << 20, "level 2 entries of the devices' stage 2 in the SMMU: u64[blocks]"),
-    Window("DEVICE", 0xA000_0000_0000, 1 << 32, "the engine's devices: DEVICE + PA, Device-nGnRE, never executable"),
+    Window("DEVICE", 0xA000_0000_0000, 1 << 40, "the engine's devices: DEVICE + PA, Device-nGnRE, never executable"),
     Window("PERCPU", 0xB000_0000_0000, 8 * 0x1_0000, "one area for each CPU: stacks between guards, host context"),
 )
 # fmt: on
@@ -76,6 +76,7 @@ class Use(Enum):
     HOST = "host"
     BOTH = "engine and host"
     WITHHELD = "nobody"
+    PCI = "host, if a listed PCIe function sits behind the SMMU"
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,38 @@ VIRT = (
     Device("GPIO", 0x0903_0000, 0x1000, Use.WITHHELD, "power button; not needed"),
     Device("UART1", 0x0904_0000, 0x1000, Use.HOST, "management channel (PL011, no DMA)"),
     Device("SMMU", 0x0905_0000, 0x1000, Use.ENGINE, "decides which RAM each bus master reaches; page 0 only"),
-    Device("SMMU_REST", 0x0905_1000, 0x1_F000, Use.WITHHELD, "the SMMU's other pages: queues are not in use"),
+    Device("SMMU_REST", 0x0905_1000, 0x1_F000, Use.WITHHELD, "the SMMU's other pages: its event queue is not in use"),
     Device("VIRTIO_MMIO", 0x0A00_0000, 0x4000, Use.WITHHELD, "these transports are bus masters outside the SMMU"),
     Device("PLATFORM_BUS", 0x0C00_0000, 0x0200_0000, Use.WITHHELD, "whatever is plugged there is a bus master"),
-    Device("PCIE_MMIO", 0x1000_0000, 0x2EFF_0000, Use.WITHHELD, "no device is assigned"),
-    Device("PCIE_PIO", 0x3EFF_0000, 0x1_0000, Use.WITHHELD, "no device is assigned"),
-    Device("PCIE_ECAM", 0x3F00_0000, 0x0100_0000, Use.WITHHELD, "configuration space enables bus masters"),
-    Device("PCIE_ECAM_HIGH", 0x40_1000_0000, 0x1000_0000, Use.WITHHELD, "configuration space enables bus masters"),
-    Device("PCIE_MMIO_HIGH", 0x80_0000_0000, 0x80_0000_0000, Use.WITHHELD, "no device is assigned"),
+    Device("PCIE_MMIO", 0x1000_0000, 0x2EE0_0000, Use.PCI, "BARs: only listed functions decode anything there"),
+    Device("PCIE_MMIO_END", 0x3EE0_0000, 0x1F_0000, Use.WITHHELD, "less than a block: not needed"),
+    Device("PCIE_PIO", 0x3EFF_0000, 0x1_0000, Use.WITHHELD, "not needed"),
+    Device("PCIE_ECAM_LOW", 0x3F00_0000, 0x0100_0000, Use.WITHHELD, "the other place of configuration space"),
+    Device("PCIE_ECAM", 0x40_1000_0000, 0x1000_0000, Use.ENGINE, "enables bus masters; listed functions have a page"),
+    Device("PCIE_MMIO_HIGH", 0x80_0000_0000, 0x80_0000_0000, Use.WITHHELD, "not needed"),
 )
 # fmt: on
 """The allow-list of QEMU's `virt`: what is not listed here as engine's or host's is mapped to nobody."""
+
+
+@dataclass(frozen=True)
+class PciFunction:
+    """A kind of PCIe function that the host may have, by the ids in its configuration space."""
+
+    name: str
+    vendor: int
+    device: int
+    why: str
+
+
+PCI_FUNCTIONS = (
+    PciFunction("EDU", 0x1234, 0x11E8, "QEMU's teaching device: a DMA engine that tests can steer"),
+    PciFunction(
+        "NVME", 0x1B36, 0x0010, "QEMU's NVMe controller: all its queues and data go through the SMMU"
+    ),
+)
+"""The allow-list of functions: those whose every access to memory the SMMU sees. A virtio function (1af4) must never
+be listed: QEMU lets it pass by the SMMU unless it was started with `iommu_platform=on`."""
 
 UART1_INTID = 40
 """Interrupt id of the management UART: SPI 8."""
@@ -148,6 +170,9 @@ def check() -> None:
             if base < end:
                 raise ValueError(f"{name} overlaps {before}")
             end, before = base + size, name
+    reach = window("DEVICE").size
+    if any(d.base + d.size > reach for d in VIRT if d.use in (Use.ENGINE, Use.BOTH)):
+        raise ValueError("a device of the engine is out of reach of its window")
     stack, context = PERCPU_AREAS[1], PERCPU_AREAS[2]
     if stack.offset + stack.size != context.offset or context.offset + context.size != PERCPU_STRIDE:
         raise ValueError(
@@ -229,6 +254,12 @@ def _platform() -> Iterator[str]:
         names = [d.name for d in VIRT if d.use in uses]
         yield f"\n/// What the {label.lower()} reaches."
         yield f"pub const {label}_DEVICES: [Device; {len(names)}] = [{', '.join(names)}];"
+    yield "\n/// Ids of the PCIe functions that the host may have, as in configuration space: device << 16 | vendor."
+    yield "///"
+    for f in PCI_FUNCTIONS:
+        yield f"/// - {f.name}: {f.why}."
+    ids = ", ".join(hexadecimal(f.device << 16 | f.vendor) for f in PCI_FUNCTIONS)
+    yield f"pub const PCI_FUNCTIONS: [u32; {len(PCI_FUNCTIONS)}] = [{ids}];"
     yield "\n/// Interrupt id of UART1, the management channel."
     yield f"pub const UART1_INTID: u64 = {UART1_INTID};"
 

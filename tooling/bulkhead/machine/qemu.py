@@ -39,10 +39,10 @@ Decoder = Callable[[str], str]
 class QemuConfig:
     """What machine to start. `memory` in bytes; `kernel` is the bootable image, `initrd` the image store.
 
-    `icount` counts instructions: 1 ns of virtual time is one instruction, on one host thread; the device tree then
-    carries no random seed, so that runs are equal. `halted` starts
-    with all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad
-    patterns.
+    `devices` are added in order, each an argument of `-device`; `smmu` off leaves the SMMU out; `options` are
+    further properties of the machine. `icount` counts instructions: 1 ns of virtual time is one instruction, on
+    one host thread; the device tree then carries no random seed, so that runs are equal. `halted` starts with
+    all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad patterns.
     """
 
     kernel: Path
@@ -53,6 +53,9 @@ class QemuConfig:
     icount: bool = False
     halted: bool = False
     program: str = "qemu-system-aarch64"
+    smmu: bool = True
+    options: str = ""
+    devices: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     decode_panic: Decoder = field(default=lambda dump: dump)
     ignore: tuple[str, ...] = ()
@@ -60,12 +63,15 @@ class QemuConfig:
     def command(self) -> list[str]:
         """The command without its streams and RAM."""
         randomness = "off" if self.icount else "on"
-        machine = f"virt,gic-version=3,virtualization=on,iommu=smmuv3,dtb-randomness={randomness}"
+        machine = f"virt,gic-version=3,virtualization=on,dtb-randomness={randomness}"
+        machine += (",iommu=smmuv3" if self.smmu else "") + (f",{self.options}" if self.options else "")
         words = [self.program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         words += ["-machine", machine, "-cpu", self.cpu_model, "-smp", str(self.cpus)]
         words += ["-icount", "shift=0,sleep=off"] if self.icount else ["-accel", "tcg,thread=multi"]
         words += ["-kernel", str(self.kernel)]
         words += ["-initrd", str(self.initrd)] if self.initrd else []
+        for one in self.devices:
+            words += ["-device", one]
         return words + (["-S"] if self.halted else []) + list(self.extra)
 
     def shell_line(self) -> str:

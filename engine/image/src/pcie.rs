@@ -1,0 +1,63 @@
+//! PCIe: every function is made silent, and those of the allow-list become the host's. Trust label: TRUSTED.
+//!
+//! A function whose Command register is zero decodes no address and masters no bus, MSIs included (they are writes of
+//! the function). Nobody but the engine reaches configuration space, so it stays so: the host has the pages of listed
+//! functions of bus 0 only, and these only behind an SMMU. Functions that appear later, behind a hot-plug port or as
+//! virtual functions, come up silent and are in nobody's reach; the SMMU knows no stream of theirs.
+//!
+//! Source: PCI Express Base Specification, 7.2.2 (ECAM), 7.5.1.1 (Vendor ID, Command).
+
+use bulkhead_arch::layout;
+
+use crate::mmio::Registers;
+use crate::platform::{self, PCI_FUNCTIONS};
+use crate::tables::PAGE;
+
+/// Functions of a bus: 32 devices of 8, or one device of 256 (ARI).
+pub const FUNCTIONS_PER_BUS: usize = 256;
+const IDS: u64 = 0;
+const COMMAND: u64 = 4;
+const ABSENT: u32 = 0xffff;
+/// I/O space, memory space, bus master.
+const ACTIVE: u32 = 7;
+
+/// The listed functions of bus 0.
+pub struct Listed([bool; FUNCTIONS_PER_BUS]);
+
+impl Listed {
+    /// None.
+    pub const NONE: Self = Self([false; FUNCTIONS_PER_BUS]);
+
+    /// Numbers of the functions (device << 3 | function), which are their streams' too.
+    pub fn functions(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..).zip(&self.0).filter(|(_, listed)| **listed).map(|(function, _)| function)
+    }
+
+    /// Physical addresses of their configuration pages.
+    pub fn pages(&self) -> impl Iterator<Item = u64> + '_ {
+        self.functions().map(|function| platform::PCIE_ECAM.base + function * PAGE)
+    }
+}
+
+/// Clears the Command register of every function on every bus; answers the listed ones. `PCIE_ECAM` is mapped.
+pub fn silence() -> Result<Listed, &'static str> {
+    let mut listed = Listed::NONE;
+    // SAFETY: mapped (caller).
+    let space = unsafe { Registers::new(layout::PCIE_ECAM) };
+    for function in 0..platform::PCIE_ECAM.size / PAGE {
+        let page = space.at(function * PAGE);
+        let ids = page.read(IDS);
+        if ids & 0xffff == ABSENT {
+            continue;
+        }
+        // The upper half is Status, where zeros change nothing.
+        page.write(COMMAND, 0);
+        if page.read(COMMAND) & ACTIVE != 0 {
+            return Err("a PCIe function cannot be made silent");
+        }
+        if let Some(place) = listed.0.get_mut(function as usize) {
+            *place = PCI_FUNCTIONS.contains(&ids);
+        }
+    }
+    Ok(listed)
+}
