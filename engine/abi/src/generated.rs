@@ -8,6 +8,8 @@ pub const VERSION: u64 = 0x10000;
 pub const UID: [u32; 4] = [0x0a7f8c1c, 0x9e4fd352, 0x5d0e0b9d, 0x416a2f7c];
 /// The same as a VM is told: KVM's.
 pub const VM_UID: [u32; 4] = [0xb66fb428, 0xe911c52e, 0x564bcaa9, 0x743a004d];
+/// What TRNG_GET_UUID answers.
+pub const TRNG_UID: [u32; 4] = [0x0b1f6e5c, 0x274d349a, 0xb427518a, 0x63e80dc9];
 
 /// Statuses: x0 of every answer.
 pub mod status {
@@ -354,7 +356,7 @@ pub const CALLS: [Call; 33] = [
         name: "map_block",
         id: id::MAP_BLOCK,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 3,
         results: 0,
@@ -363,7 +365,7 @@ pub const CALLS: [Call; 33] = [
         name: "vm_split",
         id: id::VM_SPLIT,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 3,
         results: 0,
@@ -372,7 +374,7 @@ pub const CALLS: [Call; 33] = [
         name: "reclaim_block",
         id: id::RECLAIM_BLOCK,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 1,
         results: 0,
@@ -381,7 +383,7 @@ pub const CALLS: [Call; 33] = [
         name: "dma_allow",
         id: id::DMA_ALLOW,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 1,
         results: 0,
@@ -390,7 +392,7 @@ pub const CALLS: [Call; 33] = [
         name: "dma_revoke",
         id: id::DMA_REVOKE,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 1,
         results: 0,
@@ -417,7 +419,7 @@ pub const CALLS: [Call; 33] = [
         name: "share_accept",
         id: id::SHARE_ACCEPT,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 2,
         results: 1,
@@ -426,7 +428,7 @@ pub const CALLS: [Call; 33] = [
         name: "share_release",
         id: id::SHARE_RELEASE,
         by_host: true,
-        reserved: true,
+        reserved: false,
         changes_ownership: true,
         args: 2,
         results: 0,
@@ -462,7 +464,7 @@ pub const CALLS: [Call; 33] = [
         name: "meminfo",
         id: id::MEMINFO,
         by_host: false,
-        reserved: true,
+        reserved: false,
         changes_ownership: false,
         args: 0,
         results: 0,
@@ -471,7 +473,7 @@ pub const CALLS: [Call; 33] = [
         name: "share",
         id: id::SHARE,
         by_host: false,
-        reserved: true,
+        reserved: false,
         changes_ownership: false,
         args: 1,
         results: 0,
@@ -480,7 +482,7 @@ pub const CALLS: [Call; 33] = [
         name: "unshare",
         id: id::UNSHARE,
         by_host: false,
-        reserved: true,
+        reserved: false,
         changes_ownership: false,
         args: 1,
         results: 0,
@@ -489,7 +491,7 @@ pub const CALLS: [Call; 33] = [
         name: "relinquish",
         id: id::RELINQUISH,
         by_host: false,
-        reserved: true,
+        reserved: false,
         changes_ownership: false,
         args: 1,
         results: 0,
@@ -499,5 +501,5 @@ pub const CALLS: [Call; 33] = [
 /// Whether the host call `function` runs under the ownership lock.
 #[must_use]
 pub const fn changes_ownership(function: u64) -> bool {
-    matches!(function, id::HOST_SPLIT | id::VM_CREATE | id::VM_KILL | id::VM_DESTROY | id::TABLE_DONATE | id::TABLE_RECLAIM | id::MAP | id::RECLAIM | id::VCPU_CREATE | id::VCPU_SET_ENTRY | id::ACTIVATE)
+    matches!(function, id::HOST_SPLIT | id::VM_CREATE | id::VM_KILL | id::VM_DESTROY | id::TABLE_DONATE | id::TABLE_RECLAIM | id::MAP | id::RECLAIM | id::VCPU_CREATE | id::VCPU_SET_ENTRY | id::ACTIVATE | id::MAP_BLOCK | id::VM_SPLIT | id::RECLAIM_BLOCK | id::DMA_ALLOW | id::DMA_REVOKE | id::SHARE_ACCEPT | id::SHARE_RELEASE)
 }

@@ -14,7 +14,7 @@ use core::ptr::with_exposed_provenance_mut;
 use crate::percpu::{COUNTED_CALLS, COUNTED_EXITS, context, current};
 use crate::statics::{CONFIG, LOCK, VMS};
 use crate::sysreg::dsb_ishst;
-use crate::{cache, features, gic, hooks, layout, mem, resident, tlb};
+use crate::{cache, features, gic, hooks, layout, mem, random, resident, smmu, tlb};
 
 /// This machine. Zero-sized: handing it on costs nothing.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +127,12 @@ impl Hardware for Machine {
     }
 
     #[inline(always)]
+    fn fill_vm_records(self, block: Block, first: Record) {
+        // SAFETY: as for `fill_frame_records`.
+        unsafe { mem::bulkhead_fill_vm_records(block.0, first.0) }
+    }
+
+    #[inline(always)]
     fn host_entry(self, block: Block) -> u64 {
         read(word(layout::HOST_L2, block.0))
     }
@@ -140,6 +146,21 @@ impl Hardware for Machine {
     fn fill_table(self, table: Frame, block: Block) {
         // SAFETY: core calls this for a frame that the host has just lost.
         unsafe { mem::bulkhead_fill_table(address(table), address(block.first())) }
+    }
+
+    #[inline(always)]
+    fn has_dma(self) -> bool {
+        smmu::is_present()
+    }
+
+    #[inline(always)]
+    fn set_dma_entry(self, block: Block, descriptor: u64) {
+        smmu::set_entry(block, descriptor);
+    }
+
+    #[inline(always)]
+    fn invalidate_dma(self, block: Block) {
+        smmu::invalidate(block);
     }
 
     #[inline(always)]
@@ -165,6 +186,12 @@ impl Hardware for Machine {
             mem::bulkhead_zero_frame(address(frame));
             mem::bulkhead_clean_frame(address(frame));
         }
+    }
+
+    #[inline(always)]
+    fn zero_block(self, block: Block) {
+        // SAFETY: core calls this for a block that no domain can reach.
+        unsafe { mem::bulkhead_zero_block(address(block.first())) }
     }
 
     #[inline(always)]
@@ -199,6 +226,11 @@ impl Hardware for Machine {
     }
 
     #[inline(always)]
+    fn invalidate_host_page_from_vm(self, frame: Frame) {
+        tlb::invalidate_host_page_from_vm(address(frame));
+    }
+
+    #[inline(always)]
     fn vm_word(self, vm: VmId, field: Field) -> u64 {
         read(vm_pointer(vm, field))
     }
@@ -228,6 +260,16 @@ impl Hardware for Machine {
     fn counter(self) -> u64 {
         crate::sysreg::isb();
         mrs!("CNTPCT_EL0")
+    }
+
+    #[inline(always)]
+    fn has_random(self) -> bool {
+        random::is_present()
+    }
+
+    #[inline(always)]
+    fn random(self) -> Option<[u64; 3]> {
+        random::next()
     }
 
     #[inline(always)]

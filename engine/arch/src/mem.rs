@@ -5,11 +5,13 @@
 //! 64 bits wide: nothing is vectorised, merged or left out. Callers pass frame-aligned physical addresses of RAM that
 //! the engine's RAM window maps and that no other domain can change meanwhile.
 
+use bulkhead_abi::BLOCK_SIZE;
 use bulkhead_core::owner::Record;
 use bulkhead_core::stage2;
 use core::ptr::with_exposed_provenance_mut;
 use sha2::digest::generic_array::GenericArray;
 
+use crate::sysreg::dsb_sy;
 use crate::{cache, layout};
 
 /// Words of a frame.
@@ -34,6 +36,44 @@ pub unsafe extern "C" fn bulkhead_zero_frame(pa: u64) {
         unsafe { word(pa, index).write_volatile(0) };
         index = index.wrapping_add(1);
     }
+}
+
+/// Bytes of a turn of [`bulkhead_zero_block`]: two cache lines of 64 bytes, the least that boot accepts.
+const TURN: u64 = 128;
+
+/// Writes zero to all words of a block, cleans and invalidates it to the point of coherency.
+///
+/// One stay at EL2: 16384 turns of few instructions. Not `DC ZVA`, whose size differs between CPUs.
+///
+/// # Safety
+/// `pa` is the address of a block of RAM that this CPU may write.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn bulkhead_zero_block(pa: u64) {
+    let start = layout::RAM.wrapping_add(pa);
+    let mut offset = 0;
+    while offset < BLOCK_SIZE {
+        // SAFETY: the 128 bytes lie in the block (caller), which the RAM window maps as Normal memory.
+        unsafe {
+            core::arch::asm!(
+                "stp xzr, xzr, [{line}]",
+                "stp xzr, xzr, [{line}, #16]",
+                "stp xzr, xzr, [{line}, #32]",
+                "stp xzr, xzr, [{line}, #48]",
+                "dc civac, {line}",
+                "stp xzr, xzr, [{next}]",
+                "stp xzr, xzr, [{next}, #16]",
+                "stp xzr, xzr, [{next}, #32]",
+                "stp xzr, xzr, [{next}, #48]",
+                "dc civac, {next}",
+                line = in(reg) start.wrapping_add(offset),
+                next = in(reg) start.wrapping_add(offset).wrapping_add(TURN / 2),
+                options(nostack, preserves_flags),
+            );
+        }
+        offset = offset.wrapping_add(TURN);
+    }
+    dsb_sy();
 }
 
 /// Cleans and invalidates a frame to the point of coherency.
@@ -77,6 +117,24 @@ pub unsafe extern "C" fn bulkhead_fill_frame_records(block: u64) {
         let record: *mut u64 = with_exposed_provenance_mut(first.wrapping_add(index.wrapping_mul(8)) as usize);
         // SAFETY: the record array covers every frame of the block (caller).
         unsafe { record.write_volatile(Record::HOST.0) };
+        index = index.wrapping_add(1);
+    }
+}
+
+/// Writes the records of the 512 frames of `block`, an index below the number of blocks: `first` is that of the first,
+/// in slot 0 of its table, the others are alike but for their slots.
+///
+/// # Safety
+/// As [`bulkhead_fill_frame_records`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn bulkhead_fill_vm_records(block: u64, first: u64) {
+    let base = layout::FRAMES.wrapping_add(block.wrapping_mul(WORDS * 8));
+    let mut index = 0;
+    while index < WORDS {
+        let record: *mut u64 = with_exposed_provenance_mut(base.wrapping_add(index.wrapping_mul(8)) as usize);
+        // SAFETY: the record array covers every frame of the block (caller).
+        unsafe { record.write_volatile(Record(first).with_slot(index).0) };
         index = index.wrapping_add(1);
     }
 }

@@ -5,8 +5,8 @@
 //! combined stage 1 and 2 entries of the VMID go (they are not found by IPA), that is completed, then a context
 //! synchronisation. Only after that may the frame's content or owner change.
 //!
-//! The maintenance instructions act on the VMID in `VTTBR_EL2`. Calls run with the host's (VMID 0); a VM's is put in
-//! place around the instruction together with its `VTCR_EL2`.
+//! The maintenance instructions act on the VMID in `VTTBR_EL2`. Calls run with the host's (VMID 0), exits of a VM with
+//! the VM's; another one is put in place around the instruction together with its `VTCR_EL2`.
 
 use bulkhead_core::addr::VmId;
 
@@ -23,13 +23,18 @@ pub const fn vm_vttbr(vm: VmId, root: u64) -> u64 {
     (vm.0 + 1) << VMID_SHIFT | root
 }
 
-/// Runs `operation` with the VM's translation registers in place of those of the domain that came to EL2.
+/// Runs `operation` with a VM's translation registers in place of those of the domain that came to EL2.
 #[inline(always)]
 fn with_vm<R>(vttbr: u64, operation: impl FnOnce() -> R) -> R {
+    with_translation(CONFIG.vm_vtcr(), vttbr, operation)
+}
+
+#[inline(always)]
+fn with_translation<R>(vtcr: u64, vttbr: u64, operation: impl FnOnce() -> R) -> R {
     let before = (mrs!("VTCR_EL2"), mrs!("VTTBR_EL2"));
     // SAFETY: nothing runs at EL1 before the old values are back; EL2's own translation does not use these.
     unsafe {
-        msr!("VTCR_EL2", CONFIG.vm_vtcr());
+        msr!("VTCR_EL2", vtcr);
         msr!("VTTBR_EL2", vttbr);
     }
     isb();
@@ -67,6 +72,13 @@ pub fn invalidate_vm_page(vttbr: u64, ipa: u64) {
 pub fn invalidate_host_page(address: u64) {
     dsb_ishst();
     invalidate_current_page(address);
+}
+
+/// The same at a VM's exit, when the VM's registers are in place.
+#[inline(always)]
+pub fn invalidate_host_page_from_vm(address: u64) {
+    dsb_ishst();
+    with_translation(CONFIG.host_vtcr(), CONFIG.host_vttbr(), || invalidate_current_page(address));
 }
 
 /// Everything cached for a VM's VMID, at both stages, on all CPUs.

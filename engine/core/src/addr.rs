@@ -4,7 +4,7 @@
 //! of these. Frames are counted from the machine's lowest RAM address, rounded down to 1 GiB, so that the frame
 //! index of a physical address does not depend on where a platform puts its RAM.
 
-use bulkhead_abi::{FRAME_SIZE, IPA_BITS};
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, IPA_BITS};
 
 /// log2 of the frame size (4 KiB granule, Arm ARM DDI 0487 D8.2).
 pub const FRAME_SHIFT: u32 = 12;
@@ -68,5 +68,12 @@ impl Ipa {
     pub const fn index(self, level: u32) -> u64 {
         let shift = FRAME_SHIFT + TABLE_SHIFT * (3 - level);
         (self.0 >> shift) & (TABLE_ENTRIES - 1)
+    }
+
+    /// Whether the address is one that a level 2 entry can map: a multiple of 2 MiB.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_block_aligned(self) -> bool {
+        self.0 & (BLOCK_SIZE - 1) == 0
     }
 }

@@ -32,6 +32,9 @@ pub trait Hardware: Copy {
     fn exchange_frame_record(self, frame: Frame, old: Record, new: Record) -> bool;
     /// Writes HOST to the records of all 512 frames of a block that is not split yet.
     fn fill_frame_records(self, block: Block);
+    /// Writes the records of all 512 frames of a block that is not split yet: `first`, a VM_PAGE in slot 0, and its
+    /// like in slots 1 to 511.
+    fn fill_vm_records(self, block: Block, first: Record);
 
     /// Level 2 descriptor of the host's stage 2 for a block.
     fn host_entry(self, block: Block) -> u64;
@@ -39,6 +42,13 @@ pub trait Hardware: Copy {
     fn set_host_entry(self, block: Block, descriptor: u64);
     /// Fills `table` with the 512 level 3 descriptors of the frames of `block` as RAM, in their order.
     fn fill_table(self, table: Frame, block: Block);
+
+    /// Whether there are DMA windows: an SMMU stands between RAM and the host's devices. Constant.
+    fn has_dma(self) -> bool;
+    /// Changes the level 2 descriptor of the host's devices, which the SMMU uses, for a block.
+    fn set_dma_entry(self, block: Block, descriptor: u64);
+    /// After a devices' entry was cleared: the SMMU's TLB invalidation, completed by `CMD_SYNC`.
+    fn invalidate_dma(self, block: Block);
 
     /// Word `index` (below 512) of the translation table in `table`.
     fn table_entry(self, table: Frame, index: u64) -> u64;
@@ -49,6 +59,8 @@ pub trait Hardware: Copy {
 
     /// Zeroes a frame, cleans and invalidates it to the point of coherency.
     fn zero_frame(self, frame: Frame);
+    /// Zeroes the 512 frames of a block, cleans and invalidates them to the point of coherency.
+    fn zero_block(self, block: Block);
     /// Cleans and invalidates a frame to the point of coherency without changing it.
     fn clean_frame(self, frame: Frame);
     /// `IC IALLUIS`; `DSB ISH`; `ISB`: no stale instruction of a frame that changes hands survives.
@@ -63,6 +75,8 @@ pub trait Hardware: Copy {
     fn invalidate_vm(self, vm: VmId);
     /// After a host leaf or block entry for the frame was cleared: as `invalidate_vm_page`, with VMID 0.
     fn invalidate_host_page(self, frame: Frame);
+    /// The same while the VMID of a VM is current: at a VM's exit.
+    fn invalidate_host_page_from_vm(self, frame: Frame);
 
     /// A word of the record of `vm`, which is below `abi::VM_SLOTS`.
     fn vm_word(self, vm: VmId, field: Field) -> u64;
@@ -77,6 +91,11 @@ pub trait Hardware: Copy {
     fn set_context_word(self, frame: Frame, word: u64, value: u64);
     /// The system counter, `CNTPCT_EL0`.
     fn counter(self) -> u64;
+
+    /// Whether there is a source of random numbers. Constant.
+    fn has_random(self) -> bool;
+    /// 192 random bits; None if the source has none right now, or there is none.
+    fn random(self) -> Option<[u64; 3]>;
 
     /// launch measurement of `vm` = SHA-256(launch measurement || header || the frame's 4096 bytes).
     fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame);

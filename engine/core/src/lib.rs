@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod owner;
 pub mod psci;
 pub mod stage2;
+pub mod trng;
 pub mod vcpu;
 pub mod vm;
 

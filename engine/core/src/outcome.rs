@@ -9,7 +9,7 @@ use bulkhead_abi::status;
 pub struct Outcome {
     /// One of `abi::status`.
     pub status: u64,
-    /// What the table says x1 carries with this status; 0 otherwise.
+    /// What the table says x1 carries with this status; with SUCCESS the result, if the call has one.
     pub detail: u64,
 }
 
@@ -26,6 +26,12 @@ impl Outcome {
     pub const BUSY: Self = Self { status: status::BUSY, detail: 0 };
     /// Unknown or reserved.
     pub const NOT_SUPPORTED: Self = Self { status: status::NOT_SUPPORTED, detail: 0 };
+
+    /// Done; the call's only result.
+    #[inline(always)]
+    pub const fn with_result(result: u64) -> Self {
+        Self { status: status::SUCCESS, detail: result }
+    }
 
     /// Argument register x`register` is outside its domain.
     #[inline(always)]

@@ -171,6 +171,13 @@ impl Record {
         self.0 >> SLOT_SHIFT & 0x1ff
     }
 
+    /// The same page in another slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_slot(self, slot: u64) -> Self {
+        Self(self.0 & !(0x1ff << SLOT_SHIFT) | slot << SLOT_SHIFT)
+    }
+
     /// The table that maps this frame.
     #[inline(always)]
     #[must_use]

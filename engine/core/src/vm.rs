@@ -2,7 +2,7 @@
 //!
 //! The VMID of a VM is its slot + 1; VMID 0 is the host's.
 
-use bulkhead_abi::{RAM_RANGES, VCPUS_MAX};
+use bulkhead_abi::{BLOCK_SIZE, RAM_RANGES, VCPUS_MAX};
 
 use crate::Hardware;
 use crate::addr::{Ipa, VmId};
@@ -86,15 +86,28 @@ pub fn state<H: Hardware>(hw: H, vm: VmId) -> State {
 /// Whether the page at `ipa` lies in one of the VM's declared RAM ranges.
 #[inline(always)]
 pub fn in_ram<H: Hardware>(hw: H, vm: VmId, ipa: Ipa) -> bool {
-    in_range(hw, vm, ipa, 0) || in_range(hw, vm, ipa, 1) || in_range(hw, vm, ipa, 2) || in_range(hw, vm, ipa, 3)
+    spans_ram(hw, vm, ipa.0, ipa.0)
+}
+
+/// Whether the 2 MiB at `ipa` lie in one of the VM's declared RAM ranges.
+#[inline(always)]
+pub fn block_in_ram<H: Hardware>(hw: H, vm: VmId, ipa: Ipa) -> bool {
+    spans_ram(hw, vm, ipa.0, ipa.0.wrapping_add(BLOCK_SIZE - 1))
+}
+
+/// Whether one RAM range holds both addresses.
+#[inline(always)]
+fn spans_ram<H: Hardware>(hw: H, vm: VmId, first: u64, last: u64) -> bool {
+    let is_in = |range| in_range(hw, vm, first, last, range);
+    is_in(0) || is_in(1) || is_in(2) || is_in(3)
 }
 
 #[inline(always)]
-fn in_range<H: Hardware>(hw: H, vm: VmId, ipa: Ipa, range: u64) -> bool {
+fn in_range<H: Hardware>(hw: H, vm: VmId, first: u64, last: u64, range: u64) -> bool {
     let base = hw.vm_word(vm, Field::ram_base(range));
     let size = hw.vm_word(vm, Field::ram_size(range));
     // An address below `base` wraps to more than any size.
-    ipa.0.wrapping_sub(base) < size
+    first.wrapping_sub(base) < size && last.wrapping_sub(base) < size
 }
 
 /// Whether no vCPU frame is recorded.

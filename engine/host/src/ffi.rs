@@ -36,7 +36,7 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> CString {
     text(known.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("panic without a message"))
 }
 
-/// Makes a machine with `count` RAM ranges and `cpus` CPUs. If that is impossible the answer is null, and `reason`
+/// Makes a machine with `count` RAM ranges, `cpus` CPUs and the `features` (as the call answers them). If that is impossible the answer is null, and `reason`
 /// (`capacity` bytes) gets a zero-terminated sentence that says why.
 ///
 /// # Safety
@@ -46,12 +46,13 @@ pub unsafe extern "C" fn bulkhead_machine_create(
     ranges: *const RamRange,
     count: usize,
     cpus: u64,
+    features: u64,
     reason: *mut c_char,
     capacity: usize,
 ) -> *mut Handle {
     // SAFETY: the caller's first condition.
     let ranges = unsafe { slice::from_raw_parts(ranges, count) };
-    let made = catch_unwind(|| Machine::new(ranges, cpus));
+    let made = catch_unwind(|| Machine::new(ranges, cpus, features));
     let why = match made {
         Ok(Ok(machine)) => return Box::into_raw(Box::new(Handle { machine, panic: None })),
         Ok(Err(why)) => text(&why),

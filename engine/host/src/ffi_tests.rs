@@ -16,7 +16,7 @@ struct Owned(*mut Handle);
 impl Owned {
     fn new() -> Self {
         // SAFETY: one range; no room for a reason.
-        Self(unsafe { bulkhead_machine_create(&RAM, 1, 1, ptr::null_mut(), 0) })
+        Self(unsafe { bulkhead_machine_create(&RAM, 1, 1, 0, ptr::null_mut(), 0) })
     }
 
     fn call(&self, function: u64, arguments: &[u64]) -> Option<[u64; 18]> {
@@ -70,7 +70,7 @@ fn a_panic_ends_the_machine_and_not_the_caller() {
 fn a_machine_that_cannot_be_says_why() {
     let mut reason = [1; 16];
     // SAFETY: no ranges are read; the reason has 16 bytes.
-    let made = unsafe { bulkhead_machine_create(&RAM, 0, 1, reason.as_mut_ptr(), reason.len()) };
+    let made = unsafe { bulkhead_machine_create(&RAM, 0, 1, 0, reason.as_mut_ptr(), reason.len()) };
     assert!(made.is_null());
     // SAFETY: zero-terminated by the function.
     assert_eq!(unsafe { CStr::from_ptr(reason.as_ptr()) }, c"a machine needs");

@@ -2,7 +2,7 @@
 //!
 //! Checks the caller's side of the contract of [`Hardware`]; a violation panics.
 
-use bulkhead_abi::{FRAME_SIZE, VM_SLOTS};
+use bulkhead_abi::{FRAME_SIZE, VM_SLOTS, feature};
 use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, Ipa, VmId};
 use bulkhead_core::owner::Record;
@@ -41,6 +41,13 @@ impl<'m> Cpu<'m> {
         assert!(frame.0 < self.frames(), "no {frame:?}");
         assert!(self.block_record(frame.block()) == Record::SPLIT, "{frame:?} is in a block that is not split");
         self.machine.word(self.machine.layout.frame_records + 8 * frame.0)
+    }
+
+    /// The records of the 512 frames of a block.
+    fn records_of(self, block: Block) -> &'m [Cell<u64>] {
+        assert!(block.0 < self.machine.layout.blocks(), "no {block:?}");
+        let records = self.machine.layout.frame_records - self.ram_base() + 8 * block.first().0;
+        self.machine.memory.words(records, 512)
     }
 
     pub(crate) fn content(self, frame: Frame) -> &'m [Cell<u64>] {
@@ -104,8 +111,14 @@ impl Hardware for Cpu<'_> {
     fn fill_frame_records(self, block: Block) {
         self.change(Did::FillFrameRecords, [block.0]);
         assert!(self.block_record(block) != Record::SPLIT, "{block:?} is split already");
-        let records = self.machine.layout.frame_records - self.ram_base() + 8 * block.first().0;
-        self.machine.memory.words(records, 512).iter().for_each(|cell| cell.set(Record::HOST.0));
+        self.records_of(block).iter().for_each(|cell| cell.set(Record::HOST.0));
+    }
+    fn fill_vm_records(self, block: Block, first: Record) {
+        self.change(Did::FillVmRecords, [block.0, first.0]);
+        assert!(self.block_record(block) != Record::SPLIT, "{block:?} is split already");
+        for (slot, cell) in (0..).zip(self.records_of(block)) {
+            cell.set(first.with_slot(slot).0);
+        }
     }
 
     fn host_entry(self, block: Block) -> u64 {
@@ -119,6 +132,18 @@ impl Hardware for Cpu<'_> {
         self.change(Did::FillTable, [table.0, block.0]);
         let leaves = (block.first().0..).map(|frame| stage2::page(self, Frame(frame)));
         self.content(table).iter().zip(leaves).for_each(|(entry, leaf)| entry.set(leaf));
+    }
+
+    fn has_dma(self) -> bool {
+        self.machine.layout.features & feature::DMA_WINDOWS != 0
+    }
+    fn set_dma_entry(self, block: Block, descriptor: u64) {
+        assert!(self.has_dma(), "there is no SMMU");
+        self.change(Did::SetDmaEntry, [block.0, descriptor]);
+        self.block(self.machine.layout.dma_level2, block).set(descriptor);
+    }
+    fn invalidate_dma(self, block: Block) {
+        self.change(Did::InvalidateDma, [block.0]);
     }
 
     fn table_entry(self, table: Frame, index: u64) -> u64 {
@@ -135,6 +160,11 @@ impl Hardware for Cpu<'_> {
     fn zero_frame(self, frame: Frame) {
         self.note(Did::ZeroFrame, [frame.0]);
         self.content(frame).iter().for_each(|word| word.set(0));
+    }
+    fn zero_block(self, block: Block) {
+        self.change(Did::ZeroBlock, [block.0]);
+        let first = block.first().0;
+        (first..first + 512).for_each(|frame| self.content(Frame(frame)).iter().for_each(|word| word.set(0)));
     }
     fn clean_frame(self, frame: Frame) {
         self.note(Did::CleanFrame, [frame.0]);
@@ -153,7 +183,13 @@ impl Hardware for Cpu<'_> {
         self.note(Did::InvalidateVm, [vm.0]);
     }
     fn invalidate_host_page(self, frame: Frame) {
+        assert!(!self.in_vm_exit(), "the VMID of a VM is current");
         self.note(Did::InvalidateHostPage, [frame.0]);
+    }
+
+    fn invalidate_host_page_from_vm(self, frame: Frame) {
+        assert!(self.in_vm_exit(), "the host's VMID is current");
+        self.note(Did::InvalidateHostPageFromVm, [frame.0]);
     }
 
     fn vm_word(self, vm: VmId, field: Field) -> u64 {
@@ -183,6 +219,20 @@ impl Hardware for Cpu<'_> {
     }
     fn counter(self) -> u64 {
         self.machine.counter.replace(self.machine.counter.get() + 1)
+    }
+
+    fn has_random(self) -> bool {
+        self.machine.layout.features & feature::RANDOM != 0
+    }
+    fn random(self) -> Option<[u64; 3]> {
+        if !self.has_random() {
+            return None;
+        }
+        self.note(Did::Random, []);
+        let number = self.machine.randoms.replace(self.machine.randoms.get() + 1);
+        let bytes = Sha256::digest(number.to_le_bytes());
+        let word = |index: usize| u64::from_le_bytes(bytes[8 * index..][..8].try_into().expect("eight bytes"));
+        Some([word(0), word(1), word(2)])
     }
 
     fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame) {

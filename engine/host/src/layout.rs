@@ -48,12 +48,16 @@ pub struct Layout {
     pub frame_records: u64,
     /// Level 2 descriptors of the host's stage 2, `u64[frames / 512]`.
     pub host_level2: u64,
+    /// Level 2 descriptors of the stage 2 of the host's devices, `u64[frames / 512]`.
+    pub dma_level2: u64,
     /// Level 1 tables of the host's stage 2, one page for each 512 GiB that the window touches.
     pub host_level1: u64,
     /// Level 0 table of the host's stage 2.
     pub host_root: u64,
     /// VM records, `u64[64][64]`.
     pub vm_records: u64,
+    /// What the machine has, as `features` answers it.
+    pub features: u64,
     /// The engine reservation.
     pub reservation: RamRange,
     /// First address of the block that is split at boot.
@@ -79,11 +83,11 @@ fn check(ranges: &[RamRange], cpus: u64) -> Result<(), String> {
 }
 
 impl Layout {
-    /// Lays out a machine with these RAM ranges (ascending, disjoint) and number of CPUs.
+    /// Lays out a machine with these RAM ranges (ascending, disjoint), number of CPUs and features.
     ///
     /// # Errors
     /// A sentence that says why the machine cannot be.
-    pub fn new(ranges: &[RamRange], cpus: u64) -> Result<Self, String> {
+    pub fn new(ranges: &[RamRange], cpus: u64, features: u64) -> Result<Self, String> {
         check(ranges, cpus)?;
         let first = ranges.first().ok_or("a machine needs RAM")?;
         let end = ranges[ranges.len() - 1].end();
@@ -100,6 +104,8 @@ impl Layout {
             block_records: 0,
             frame_records: 0,
             host_level2: 0,
+            dma_level2: 0,
+            features,
             host_level1: 0,
             host_root: 0,
             vm_records: 0,
@@ -138,6 +144,7 @@ impl Layout {
             pages(self.blocks() * 8),
             pages(self.frames * 8),
             (self.frames * FRAME_SIZE).div_ceil(GIB) * FRAME_SIZE,
+            (self.frames * FRAME_SIZE).div_ceil(GIB) * FRAME_SIZE,
             self.level1_tables() * FRAME_SIZE,
             FRAME_SIZE,
             (VM_SLOTS * RECORD_WORDS * 8) as u64,
@@ -156,9 +163,10 @@ impl Layout {
         self.block_records = take(sizes[0]);
         self.frame_records = take(sizes[1]);
         self.host_level2 = take(sizes[2]);
-        self.host_level1 = take(sizes[3]);
-        self.host_root = take(sizes[4]);
-        self.vm_records = take(sizes[5]);
+        self.dma_level2 = take(sizes[3]);
+        self.host_level1 = take(sizes[4]);
+        self.host_root = take(sizes[5]);
+        self.vm_records = take(sizes[6]);
         Ok(())
     }
 

@@ -25,30 +25,36 @@ pub struct Machine {
     pub(crate) memory: Memory,
     pub(crate) locked: Cell<bool>,
     pub(crate) counter: Cell<u64>,
+    /// How many random numbers have been drawn.
+    pub(crate) randoms: Cell<u64>,
     pub(crate) calls: RefCell<[u64; 256]>,
     pub(crate) events: RefCell<Vec<Event>>,
     pub(crate) loaded: [Cell<Option<Frame>>; CPUS_MAX],
     pub(crate) el1: [Cell<El1State>; CPUS_MAX],
+    /// CPUs that are at EL2 because of a VM.
+    pub(crate) in_vm_exit: [Cell<bool>; CPUS_MAX],
     ranges: Vec<RamRange>,
 }
 
 impl Machine {
-    /// A machine with these RAM ranges (ascending, disjoint) and 1 to 8 CPUs: the host owns all whole blocks of RAM
+    /// A machine with these RAM ranges (ascending, disjoint), 1 to 8 CPUs and `abi::feature`s: the host owns all whole blocks of RAM
     /// except the engine reservation, and one of them is split.
     ///
     /// # Errors
     /// A sentence that says why the machine cannot be.
-    pub fn new(ranges: &[RamRange], cpus: u64) -> Result<Self, String> {
-        let layout = Layout::new(ranges, cpus)?;
+    pub fn new(ranges: &[RamRange], cpus: u64, features: u64) -> Result<Self, String> {
+        let layout = Layout::new(ranges, cpus, features)?;
         let machine = Self {
             layout,
             memory: Memory::zeroed(layout.frames * FRAME_SIZE),
             locked: Cell::new(false),
             counter: Cell::new(FIRST_COUNT),
+            randoms: Cell::new(0),
             calls: RefCell::new([0; 256]),
             events: RefCell::default(),
             loaded: [const { Cell::new(None) }; CPUS_MAX],
             el1: [const { Cell::new(El1State::RESET) }; CPUS_MAX],
+            in_vm_exit: [const { Cell::new(false) }; CPUS_MAX],
             ranges: ranges.to_vec(),
         };
         machine.boot();

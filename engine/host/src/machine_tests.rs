@@ -18,7 +18,7 @@ fn range(base: u64, size: u64) -> RamRange {
 }
 
 fn machine() -> Machine {
-    Machine::new(&[range(BASE, 32 * MIB), range(BASE + 64 * MIB, 16 * MIB)], 2).expect("a machine")
+    Machine::new(&[range(BASE, 32 * MIB), range(BASE + 64 * MIB, 16 * MIB)], 2, 0).expect("a machine")
 }
 
 /// Walks the host's stage 2 from level 0, as the CPU does.
@@ -57,7 +57,7 @@ fn records_say_what_the_tables_say() {
     let machine = machine();
     let hw = machine.cpu(0);
     for block in 0..machine.layout().blocks() {
-        let kind = hw.block_kind(Block(block));
+        let kind = hw.block_record(Block(block)).kind();
         let first = Block(block).first();
         let mapped = walk(&machine, machine.layout().ram_base + (first.0 + 1) * FRAME_SIZE).is_some();
         assert_eq!(kind != Kind::ENGINE, mapped, "{kind:?} {block}");
@@ -70,20 +70,20 @@ fn records_say_what_the_tables_say() {
 #[test]
 fn ram_may_start_and_end_anywhere() {
     let odd = range(0x7fe0_1000, 21 * MIB + 0x5000);
-    let machine = Machine::new(&[odd], 1).expect("a machine");
+    let machine = Machine::new(&[odd], 1, 0).expect("a machine");
     let layout = machine.layout();
     assert_eq!(layout.ram_base, BASE);
     let hw = machine.cpu(0);
     let first_whole = Block((0x8000_0000 - BASE) / BLOCK_SIZE);
-    assert_eq!(hw.block_kind(Block(first_whole.0 - 1)), Kind::ENGINE);
-    assert_eq!(hw.block_kind(first_whole), Kind::HOST);
+    assert_eq!(hw.block_record(Block(first_whole.0 - 1)), Record::ENGINE);
+    assert_eq!(hw.block_record(first_whole), Record::HOST);
     assert_eq!(walk(&machine, 0x8000_0000), Some(0x8000_0000));
     assert_eq!(walk(&machine, odd.base), None);
 }
 
 #[test]
 fn impossible_machines_are_refused() {
-    let refused = |ranges: &[RamRange], cpus| Machine::new(ranges, cpus).is_err();
+    let refused = |ranges: &[RamRange], cpus| Machine::new(ranges, cpus, 0).is_err();
     assert!(refused(&[], 1));
     assert!(refused(&[range(BASE, 32 * MIB)], 0));
     assert!(refused(&[range(BASE, 32 * MIB)], 9));

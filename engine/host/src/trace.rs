@@ -30,14 +30,22 @@ events! {
     ExchangeFrameRecord,
     /// `fill_frame_records`
     FillFrameRecords,
+    /// `fill_vm_records`
+    FillVmRecords,
     /// `set_host_entry`
     SetHostEntry,
     /// `fill_table`
     FillTable,
+    /// `set_dma_entry`
+    SetDmaEntry,
+    /// `invalidate_dma`
+    InvalidateDma,
     /// `set_table_entry`
     SetTableEntry,
     /// `zero_frame`
     ZeroFrame,
+    /// `zero_block`
+    ZeroBlock,
     /// `clean_frame`
     CleanFrame,
     /// `invalidate_instructions`
@@ -50,6 +58,8 @@ events! {
     InvalidateVm,
     /// `invalidate_host_page`
     InvalidateHostPage,
+    /// `invalidate_host_page_from_vm`
+    InvalidateHostPageFromVm,
     /// `set_vm_word`
     SetVmWord,
     /// `clear_vm`
@@ -60,6 +70,8 @@ events! {
     SetContextWord,
     /// `set_exception`: `ELR_EL1`, `SPSR_EL1`, `ESR_EL1`, `FAR_EL1`
     SetException,
+    /// `random`
+    Random,
     /// `measure_frame`: vm, the four header words, frame
     MeasureFrame,
     /// `measure_words`: vm, field, the four data words

@@ -65,7 +65,11 @@ impl Cpu<'_> {
     /// A call of vCPU 0 of `vm`: its x0 to x17 become `registers`, which then receive the answer.
     pub(crate) fn vm_call(self, vm: VmId, registers: &mut Registers) -> Decision {
         let frame = self.vm_word(vm, Field::vcpu(0)).checked_sub(1).expect("the VM has vCPU 0");
-        self.with_context(Frame(frame), |context| context.x[..18].copy_from_slice(registers));
+        self.with_context(Frame(frame), |context| {
+            context.x[..18].copy_from_slice(registers);
+            // The preferred return address of an HVC is that of the next instruction (Arm ARM DDI 0487, D1.3).
+            context.pc = context.pc.wrapping_add(4);
+        });
         let decision = self.exception(Frame(frame), Syndrome { esr: EC_HVC, far: 0, hpfar: 0 });
         self.with_context(Frame(frame), |context| registers.copy_from_slice(&context.x[..18]));
         decision
@@ -75,11 +79,18 @@ impl Cpu<'_> {
     pub(crate) fn exception(self, frame: Frame, syndrome: Syndrome) -> Decision {
         let cell = &self.machine.el1[self.index as usize];
         cell.set(El1State { syndrome, ..cell.get() });
+        let in_vm_exit = &self.machine.in_vm_exit[self.index as usize];
+        in_vm_exit.set(true);
         let decision = self.with_context(frame, |context| synchronous(self, context));
+        in_vm_exit.set(false);
         if matches!(decision, Decision::Off(_)) && self.loaded() == Some(frame) {
             self.unload(RunState::OFF);
         }
         decision
+    }
+
+    pub(crate) fn in_vm_exit(self) -> bool {
+        self.machine.in_vm_exit[self.index as usize].get()
     }
 
     fn loaded(self) -> Option<Frame> {

@@ -1,11 +1,17 @@
 //! From registers to a handler and back. Trust label: CHECKED, to be proved.
 
-use bulkhead_abi::{CALLS, CPUS_MAX, UID, VERSION, VM_SLOTS, changes_ownership, id, standard, status};
+use bulkhead_abi::{CALLS, CPUS_MAX, UID, VERSION, VM_SLOTS, changes_ownership, feature, id, standard, status};
 
 use super::activate::activate;
+use super::dma_allow::dma_allow;
+use super::dma_revoke::dma_revoke;
 use super::host_split::host_split;
 use super::map::map;
+use super::map_block::map_block;
 use super::reclaim::reclaim;
+use super::reclaim_block::reclaim_block;
+use super::share_accept::share_accept;
+use super::share_release::share_release;
 use super::table_donate::table_donate;
 use super::table_reclaim::table_reclaim;
 use super::vcpu_create::vcpu_create;
@@ -13,10 +19,11 @@ use super::vcpu_set_entry::vcpu_set_entry;
 use super::vm_create::{RANGE_WORDS, vm_create};
 use super::vm_destroy::vm_destroy;
 use super::vm_kill::vm_kill;
+use super::vm_split::vm_split;
 use crate::addr::VmId;
 use crate::hardware::Platform;
 use crate::vm::Field;
-use crate::{Hardware, Outcome};
+use crate::{Hardware, Outcome, trng};
 
 /// x0 to x17 of a call, changed into those of its answer.
 pub type Registers = [u64; 18];
@@ -34,8 +41,12 @@ fn change_ownership<H: Hardware>(hw: H, function: u64, regs: &mut Registers) {
     let vm = regs[1];
     let outcome = ownership_call(hw, function, regs);
     put(regs, outcome);
-    if function == id::ACTIVATE && outcome.status == status::SUCCESS {
-        put_digest(hw, regs, VmId(vm), Field::measurement(0));
+    if outcome.status == status::SUCCESS {
+        match function {
+            id::ACTIVATE => put_digest(hw, regs, VmId(vm), Field::measurement(0)),
+            id::SHARE_ACCEPT => put_results(regs, &[outcome.detail]),
+            _ => {}
+        }
     }
     hw.unlock();
 }
@@ -55,6 +66,13 @@ fn ownership_call<H: Hardware>(hw: H, function: u64, regs: &Registers) -> Outcom
         id::TABLE_RECLAIM => table_reclaim(hw, a1),
         id::MAP => map(hw, a1, a2, a3, a4),
         id::RECLAIM => reclaim(hw, a1),
+        id::MAP_BLOCK => map_block(hw, a1, a2, a3),
+        id::VM_SPLIT => vm_split(hw, a1, a2, a3),
+        id::RECLAIM_BLOCK => reclaim_block(hw, a1),
+        id::SHARE_ACCEPT => share_accept(hw, a1, a2),
+        id::SHARE_RELEASE => share_release(hw, a1, a2),
+        id::DMA_ALLOW => dma_allow(hw, a1),
+        id::DMA_REVOKE => dma_revoke(hw, a1),
         id::VCPU_CREATE => vcpu_create(hw, a1, a2, a3),
         id::VCPU_SET_ENTRY => vcpu_set_entry(hw, a1, a2, a3),
         id::ACTIVATE => activate(hw, a1),
@@ -65,7 +83,7 @@ fn ownership_call<H: Hardware>(hw: H, function: u64, regs: &Registers) -> Outcom
 fn answer<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
     match function {
         id::VERSION => put_results(regs, &[VERSION, VM_SLOTS as u64, hw.cpus()]),
-        id::FEATURES => put_results(regs, &[0]),
+        id::FEATURES => put_results(regs, &[features(hw)]),
         id::LOG_READ => put_results(regs, &hw.log_read(regs[1])),
         id::STATS => statistic(hw, regs),
         id::VCPU_PUT => {
@@ -74,6 +92,13 @@ fn answer<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
         }
         _ => standard_call(hw, function, regs),
     }
+}
+
+/// Which optional calls work on this machine.
+fn features<H: Hardware>(hw: H) -> u64 {
+    let dma = if hw.has_dma() { feature::DMA_WINDOWS } else { 0 };
+    let random = if hw.has_random() { feature::RANDOM } else { 0 };
+    dma | random
 }
 
 fn statistic<P: Platform>(hw: P, regs: &mut Registers) {
@@ -87,7 +112,7 @@ fn statistic<P: Platform>(hw: P, regs: &mut Registers) {
     }
 }
 
-/// SMCCC discovery (Arm DEN 0028, 7.2 to 7.4 and 6.2) and PSCI.
+/// SMCCC discovery (Arm DEN 0028, 7.2 to 7.4 and 6.2), random numbers and PSCI.
 fn standard_call<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
     match function {
         standard::SMCCC_VERSION => regs[0] = SMCCC_VERSION_1_2,
@@ -104,8 +129,10 @@ fn standard_call<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
             regs[1] = 0;
         }
         _ => {
-            let arguments = [regs[1], regs[2], regs[3]];
-            regs[0] = hw.host_psci(function, arguments).unwrap_or(status::NOT_SUPPORTED);
+            if !trng::call(hw, regs) {
+                let arguments = [regs[1], regs[2], regs[3]];
+                regs[0] = hw.host_psci(function, arguments).unwrap_or(status::NOT_SUPPORTED);
+            }
         }
     }
 }

@@ -1,9 +1,7 @@
 //! `host_split(block, table)`: the frames of a host block can change hands one by one. Trust label: PROVED.
 
-use bulkhead_abi::BLOCK_SIZE;
-
-use super::{frame, host_frame, withdraw_from_host};
-use crate::owner::Record;
+use super::{check_host_block, host_frame, withdraw_block_from_host, withdraw_from_host};
+use crate::owner::{Kind, Record};
 use crate::{Hardware, Outcome, stage2};
 
 /// Replaces the host's level 2 block descriptor at `block` by the donated level 3 table at `table`.
@@ -17,20 +15,11 @@ pub fn host_split<H: Hardware>(hw: H, block: u64, table: u64) -> Outcome {
 
 #[inline(always)]
 fn checked_host_split<H: Hardware>(hw: H, block: u64, table: u64) -> Result<(), Outcome> {
-    if block & (BLOCK_SIZE - 1) != 0 {
-        return Err(Outcome::invalid(1));
-    }
-    let block = frame(hw, 1, block)?.block();
-    let record = hw.block_record(block);
-    if record == Record::SPLIT {
+    let block = super::block(hw, 1, block)?;
+    if hw.block_record(block).kind() == Kind::SPLIT {
         return Err(Outcome::ALREADY_MAPPED);
     }
-    if record == Record::UNCLEARED {
-        return Err(Outcome::not_cleared(1));
-    }
-    if record != Record::HOST {
-        return Err(Outcome::not_owned(1));
-    }
+    check_host_block(hw, 1, block)?;
     let table = host_frame(hw, 2, table)?;
 
     withdraw_from_host(hw, table);
@@ -39,8 +28,7 @@ fn checked_host_split<H: Hardware>(hw: H, block: u64, table: u64) -> Result<(), 
     hw.fill_frame_records(block);
     // Break before make: no CPU may hold the block and the table in its TLB at once (Arm ARM DDI 0487 D8.16.1).
     // A host access in between faults to the engine, which finds it permitted again and retries.
-    hw.set_host_entry(block, 0);
-    hw.invalidate_host_page(block.first());
+    withdraw_block_from_host(hw, block);
     hw.set_host_entry(block, stage2::table(hw, table));
     hw.set_block_record(block, Record::SPLIT);
     hw.publish();

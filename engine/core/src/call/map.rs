@@ -2,10 +2,9 @@
 
 use bulkhead_abi::{MAP_MEASURED, MAP_ZEROED};
 
-use super::{host_frame, ipa, next_table, vm_slot, withdraw_from_host};
-use crate::addr::Frame;
+use super::{host_frame, ipa, level3_table, vm_slot, withdraw_from_host};
 use crate::owner::Record;
-use crate::vm::{self, Field, State};
+use crate::vm::{self, State};
 use crate::{Hardware, Outcome, measure, stage2};
 
 /// Moves host frame `address` into `vm` at `ipa_`: zeroed, or while BUILDING with its content, which is measured.
@@ -35,8 +34,7 @@ fn checked_map<H: Hardware>(hw: H, vm: u64, ipa_: u64, address: u64, mode: u64) 
         return Err(Outcome::BAD_STATE);
     }
     let frame = host_frame(hw, 3, address)?;
-    let level2 = next_table(hw, Frame(hw.vm_word(vm, Field::ROOT)), ipa, 1)?;
-    let level3 = next_table(hw, level2, ipa, 2)?;
+    let level3 = level3_table(hw, vm, ipa)?;
     let slot = ipa.index(3);
     if hw.table_entry(level3, slot) & stage2::VALID != 0 {
         return Err(Outcome::ALREADY_MAPPED);

@@ -1,8 +1,8 @@
 //! `reclaim(frame)`: a page or vCPU frame of a dying VM goes back to the host, zeroed. Trust label: PROVED.
 
-use super::{return_to_host, split_frame};
+use super::{return_to_host, split_frame, withdraw_from_host};
 use crate::addr::{FRAME_SHIFT, Frame, Ipa, TABLE_SHIFT};
-use crate::owner::{Kind, Record, RunState};
+use crate::owner::{Kind, Record, RunState, Sharing};
 use crate::vm::{self, Field, State};
 use crate::{Hardware, Outcome};
 
@@ -29,6 +29,9 @@ fn checked_reclaim<H: Hardware>(hw: H, address: u64) -> Result<(), Outcome> {
         let ipa = ipa_of(hw, record);
         hw.set_table_entry(record.parent(), record.slot(), 0);
         hw.invalidate_vm_page(record.vm(), ipa);
+        if record.sharing() == Sharing::ACCEPTED {
+            withdraw_from_host(hw, frame);
+        }
     } else {
         claim_idle_vcpu(hw, frame, record)?;
         hw.set_vm_word(record.vm(), Field::vcpu(record.slot()), 0);

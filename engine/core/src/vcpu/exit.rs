@@ -3,17 +3,16 @@
 //! The syndrome, the transfer register and the program counter never leave the engine: the host gets an exit class
 //! and its declared data, and answers with a value. Syndromes: Arm ARM DDI 0487, D24.2.40 (`ESR_EL2`).
 
-use bulkhead_abi::{CONTROL_PRIORITY_SHIFT, CONTROL_TIMER, NO_DEADLINE, death, exit, id, standard, status};
+use bulkhead_abi::{CONTROL_PRIORITY_SHIFT, CONTROL_TIMER, NO_DEADLINE, death, exit, status};
 
-use super::Processor;
 use super::context::{Pending, VcpuContext};
 use super::inject::{self, Abort, Resumption};
 use super::processor::Syndrome;
 use super::trap;
+use super::{Processor, hypercall};
 use crate::addr::{Ipa, VmId};
-use crate::call::dispatch::SMCCC_VERSION_1_2;
+use crate::stage2::{self, Mapping};
 use crate::vm::{self, Field, State};
-use crate::{measure, psci};
 
 /// What the host learns of an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +50,8 @@ const EC_INSTRUCTION_ABORT: u64 = 0x20;
 const EC_DATA_ABORT: u64 = 0x24;
 
 const ISS_MASK: u64 = 0x1ff_ffff;
+/// WFx: the instruction waits for an event (WFE, WFET), not for an interrupt.
+const WFE: u64 = 1;
 /// Data abort: bits 23:14 describe the access.
 const ISV: u64 = 1 << 24;
 /// Data abort: store.
@@ -71,7 +72,7 @@ pub fn synchronous<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
     let syndrome = p.syndrome();
     let iss = syndrome.esr & ISS_MASK;
     match syndrome.esr >> 26 & 0x3f {
-        EC_HVC => hypercall(p, vcpu),
+        EC_HVC => hypercall::call(p, vcpu),
         EC_SMC => {
             // PSCI's conduit is HVC here; a trapped SMC has not moved the program counter (D1.3).
             vcpu.x[0] = status::NOT_SUPPORTED;
@@ -80,7 +81,7 @@ pub fn synchronous<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
         }
         EC_WFX => {
             advance(vcpu);
-            Decision::Exit(Exit::of(exit::WFI))
+            Decision::Exit(Exit { class: exit::WFI, data: [iss & WFE, 0, 0] })
         }
         EC_SYSTEM => trap::system(p, vcpu, iss),
         class @ (EC_DATA_ABORT | EC_INSTRUCTION_ABORT) => {
@@ -156,46 +157,14 @@ fn die<P: Processor>(p: P, vcpu: &VcpuContext, reason: u64) -> Decision {
     Decision::Exit(Exit { class: exit::DIED, data: [reason, 0, 0] })
 }
 
-#[inline(never)]
-fn hypercall<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
-    match vcpu.x[0] {
-        standard::SMCCC_VERSION => vcpu.x[0] = SMCCC_VERSION_1_2,
-        standard::SMCCC_ARCH_FEATURES => {
-            let known = vcpu.x[1] == standard::SMCCC_VERSION || vcpu.x[1] == standard::SMCCC_ARCH_FEATURES;
-            vcpu.x[0] = if known { status::SUCCESS } else { status::NOT_SUPPORTED };
-        }
-        id::MEASUREMENT => digest(p, vcpu, Field::measurement(0)),
-        id::EXTEND => {
-            let [_, a1, a2, a3, a4, ..] = vcpu.x;
-            measure::extend(p, VmId(vcpu.vm), [a1, a2, a3, a4]);
-            digest(p, vcpu, Field::runtime(0));
-        }
-        id::HOST_CALL => {
-            vcpu.pending = Pending::HOST_CALL.0;
-            let [_, a1, a2, a3, ..] = vcpu.x;
-            return Decision::Exit(Exit { class: exit::HOST_CALL, data: [a1, a2, a3] });
-        }
-        function => return psci::vm_call(p, vcpu, function),
-    }
-    Decision::Resume
-}
-
-fn digest<P: Processor>(p: P, vcpu: &mut VcpuContext, first: Field) {
-    let Field(word) = first;
-    let vm = VmId(vcpu.vm);
-    vcpu.x[0] = status::SUCCESS;
-    vcpu.x[1] = p.vm_word(vm, first);
-    vcpu.x[2] = p.vm_word(vm, Field(word + 1));
-    vcpu.x[3] = p.vm_word(vm, Field(word + 2));
-    vcpu.x[4] = p.vm_word(vm, Field(word + 3));
-}
-
 #[inline(always)]
 fn abort<P: Processor>(p: P, vcpu: &mut VcpuContext, syndrome: Syndrome, kind: Abort) -> Decision {
     let page = (syndrome.hpfar & 0x0fff_ffff_fff0) << 8;
     let is_translation = syndrome.esr & FAULT_KIND == TRANSLATION_FAULT;
-    if is_translation && Ipa::checked(page).is_some_and(|ipa| vm::in_ram(p, VmId(vcpu.vm), ipa)) {
-        return Decision::Exit(Exit { class: exit::MEM_FAULT, data: [page, 0, 0] });
+    if is_translation {
+        if let Some(ipa) = Ipa::checked(page).filter(|&ipa| vm::in_ram(p, VmId(vcpu.vm), ipa)) {
+            return memory_fault(p, VmId(vcpu.vm), ipa);
+        }
     }
     let describes_access = syndrome.esr & (ISV | S1PTW) == ISV;
     if kind == Abort::Data && is_translation && describes_access {
@@ -206,6 +175,22 @@ fn abort<P: Processor>(p: P, vcpu: &mut VcpuContext, syndrome: Syndrome, kind: A
     vcpu.pc = to.pc;
     vcpu.pstate = to.pstate;
     Decision::Resume
+}
+
+/// A translation fault in RAM. Another CPU may have mapped the page meanwhile, or be cutting its block: under the lock
+/// the leaf is read again, and if it permits the access the VM retries. If the lock is taken, too: each try is a step of
+/// its own, between which interrupts are taken.
+#[inline(always)]
+fn memory_fault<P: Processor>(p: P, vm: VmId, ipa: Ipa) -> Decision {
+    if !p.try_lock() {
+        return Decision::Resume;
+    }
+    let mapping = stage2::walk(p, vm, ipa);
+    p.unlock();
+    if mapping != Mapping::Nothing {
+        return Decision::Resume;
+    }
+    Decision::Exit(Exit { class: exit::MEM_FAULT, data: [ipa.0, 0, 0] })
 }
 
 #[inline(always)]

@@ -2,10 +2,12 @@
 
 pub mod context;
 pub mod exit;
+pub mod hypercall;
 pub mod id_registers;
 pub mod inject;
 pub mod processor;
 pub mod run;
+pub mod sharing;
 pub mod trap;
 
 pub use context::VcpuContext;
