@@ -8,7 +8,10 @@ from functools import cached_property
 
 from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.inspect.records import Kind
+from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.machine import ABI
+from bulkhead.inspect.records import Kind, Shared, VmState
+from native.guest import FOREVER, code, hvc
 
 MIB = 1 << 20
 RAM = 0x4000_0000
@@ -16,12 +19,17 @@ RANGES = ((RAM, 8 * MIB), (RAM + 0x4000_0000, PAGE))
 """RAM of each VM: two ranges, the second a single page in another GiB."""
 FREE_SLOT, NEW, LIVE, DEAD = 63, 0, 1, 2
 """Slots: no VM, BUILDING, ACTIVE, DYING."""
+BLOCK_IPA = RAM + 6 * MIB
+"""RAM of every VM that a whole block can be mapped at."""
 IPA = RAM + 5 * PAGE
 """A page of every VM's RAM that has tables and is not mapped."""
 UNCOVERED = RAM + 4 * MIB
 """RAM whose level 3 table is missing in the VM under construction."""
 
 Arguments = dict[str, int]
+SHARE = next(line.value for line in ABI.exits if line.name == "SHARE")
+PROGRAM = code(*hvc(ABI.call("share").id, RAM), FOREVER)
+"""What a VM here does when it runs: it shares its first page, which is this one."""
 
 
 @dataclass
@@ -39,7 +47,7 @@ class Scene:
         new = Vm(machine, NEW, ram=RANGES, vcpus=2)
         live, dead = Vm(machine, LIVE, ram=RANGES), Vm(machine, DEAD, ram=RANGES)
         for vm in (new, live, dead):
-            vm.page(RAM, content=b"content of a page")
+            vm.page(RAM, content=PROGRAM)
             vm.vcpu(0)
         live.activate()
         dead.table(3, RAM + 2 * MIB)
@@ -52,9 +60,45 @@ class Scene:
         return self.machine.take()
 
     @cached_property
+    def other(self) -> int:
+        """Another one."""
+        return self.machine.take()
+
+    @cached_property
     def whole(self) -> int:
         """A block that is wholly the host's."""
-        return self.machine.blocks(Kind.HOST)[-1]
+        return self.machine.take_block()
+
+    @cached_property
+    def vm_block(self) -> int:
+        """A whole block of the VM under construction."""
+        return self.new.block(BLOCK_IPA)
+
+    def offer(self) -> int:
+        """The live VM shares its page at RAM, by its own call. Where."""
+        if self.machine.frame_record(self.live.pages[RAM]).shared == Shared.PRIVATE:
+            backend = self.machine.backend
+            if isinstance(backend, HostBackend):
+                arguments = [ABI.call("share").id, RAM, *[0] * 16]
+                backend.vm_call(0, LIVE, arguments)
+            else:
+                vcpu = self.live.contexts[0]
+                runs = (self.machine.ok("vcpu_run", vcpu=vcpu).results["class"] for _ in range(100))
+                assert SHARE in runs, "the VM does not share its page"
+                self.machine.ok("vcpu_put")
+        return RAM
+
+    def accept(self) -> int:
+        """The live VM shares its page at RAM, and the host has mapped it. Where."""
+        if self.machine.frame_record(self.live.pages[RAM]).shared != Shared.ACCEPTED:
+            self.machine.ok("share_accept", vm=LIVE, ipa=self.offer())
+        return RAM
+
+    def window(self) -> int:
+        """A block that is a DMA window."""
+        if self.machine.block_record(self.whole).kind != Kind.DMA:
+            self.machine.ok("dma_allow", block=self.whole)
+        return self.whole
 
     def good(self, call: str) -> Arguments:
         """Arguments with which a call succeeds here."""
@@ -73,9 +117,23 @@ class Scene:
             "vcpu_create": lambda: slot | {"index": 1, "frame": self.frame},
             "vcpu_set_entry": lambda: {"vcpu": self.new.contexts[0], "entry": RAM, "context": 7},
             "activate": lambda: {"vm": self._completed()},
+            "map_block": lambda: slot | {"ipa": BLOCK_IPA, "block": self.whole},
+            "vm_split": lambda: {"block": self.vm_block, "table": self.frame, "host_table": self.other},
+            "reclaim_block": lambda: {"block": self._dying_block()},
+            "share_accept": lambda: {"vm": LIVE, "ipa": self.offer()},
+            "share_release": lambda: {"vm": LIVE, "ipa": self.accept()},
+            "dma_allow": lambda: {"block": self.whole},
+            "dma_revoke": lambda: {"block": self.window()},
             "vcpu_run": lambda: {"vcpu": self.live.contexts[0]},
         }  # fmt: skip
         return made[call]()
+
+    def _dying_block(self) -> int:
+        """A block of the VM under construction, which is dying now."""
+        block = self.vm_block
+        if self.new.state == VmState.BUILDING:
+            self.new.kill()
+        return block
 
     def _emptied(self) -> int:
         """The dying VM with nothing left but its root."""

@@ -204,7 +204,7 @@ def test_host_split(scene: Scene) -> None:
     machine.backend.write(block, SECRET)
     index = (block - machine.layout.ram_base) // BLOCK
     _, changes = machine.observe("host_split", block=block, table=table)
-    assert changes.blocks == {block: (Kind.HOST, Kind.SPLIT)}
+    assert changes.blocks == {block: (HOST, FrameRecord(Kind.SPLIT))}
     assert changes.frames == {table: (HOST, FrameRecord(Kind.HOST_TABLE, parent=index))}
     assert changes.host_level2 == {block: (block | 0x7FD, table | TABLE)}
     assert machine.host_walk(table) is None

@@ -125,7 +125,7 @@ def test_frame_records() -> None:
     assert FrameRecord.decode(0).owner == "engine"
     assert FrameRecord.decode(1).owner == "host"
     assert FrameRecord.decode(word).owner == "vm 7"
-    for wrong in (1 << 6, 1 << 33, 1 << 35, 9):
+    for wrong in (3 << 6 | 2, 1 << 33, 1 << 35, 9):
         with pytest.raises(ValueError, match=r"reserved|not a valid"):
             FrameRecord.decode(wrong)
 

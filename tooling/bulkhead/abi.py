@@ -92,6 +92,7 @@ class Abi:
     version: int
     uid: UUID
     vm_uid: UUID
+    trng_uid: UUID
     statuses: tuple[Status, ...]
     exits: tuple[ExitClass, ...]
     features: tuple[Feature, ...]
@@ -141,6 +142,7 @@ def load(path: Path = TABLE) -> Abi:
         version=version_word(release()),
         uid=UUID(raw["abi"]["uid"]),
         vm_uid=UUID(raw["abi"]["vm_uid"]),
+        trng_uid=UUID(raw["abi"]["trng_uid"]),
         statuses=tuple(Status(**_tuples(s)) for s in raw["status"]),
         exits=tuple(ExitClass(**_tuples(e)) for e in raw["exit"]),
         features=tuple(Feature(**f) for f in raw["feature"]),
@@ -186,6 +188,8 @@ def _rust(abi: Abi) -> Iterator[str]:
     yield f"pub const UID: [u32; 4] = {_words(abi.uid)};"
     yield "/// The same as a VM is told: KVM's."
     yield f"pub const VM_UID: [u32; 4] = {_words(abi.vm_uid)};"
+    yield "/// What TRNG_GET_UUID answers."
+    yield f"pub const TRNG_UID: [u32; 4] = {_words(abi.trng_uid)};"
     yield "\n/// Statuses: x0 of every answer."
     yield "pub mod status {"
     for s in abi.statuses:

@@ -36,7 +36,8 @@ class Layout:
     """Physical addresses of what a reader of raw memory needs; arrays are of 64-bit words.
 
     `block_records`: one word for each 2 MiB block from `ram_base`; `frame_records`: one for each 4 KiB frame;
-    `host_level2`: the host's level 2 descriptors, one for each block; `host_root`: its level 0 table;
+    `host_level2`: the host's level 2 descriptors, one for each block; `dma_level2`: those of its devices;
+    `host_root`: the host's level 0 table;
     `vm_records`: 64 words for each of 64 VMs; `split_block`: the block that boot has split.
     """
 
@@ -46,6 +47,7 @@ class Layout:
     block_records: int
     frame_records: int
     host_level2: int
+    dma_level2: int
     host_root: int
     vm_records: int
     split_block: int

@@ -18,7 +18,9 @@ MODE_ZEROED, MODE_MEASURED = 0, 1
 
 
 class Vm:
-    """A VM in a slot. `tables` by (level, first IPA), `pages` by IPA, `contexts` by vCPU index, all as frames."""
+    """A VM in a slot. `tables` by (level, first IPA), `pages` and `blocks` by IPA, `contexts` by vCPU
+    index, all as physical addresses.
+    """
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Vm:
         self.machine, self.slot, self.ram, self.vcpus = machine, slot, ram, vcpus
         self.tables: dict[tuple[int, int], int] = {}
         self.pages: dict[int, int] = {}
+        self.blocks: dict[int, int] = {}
         self.contexts: dict[int, int] = {}
         self.measurement = Measurement()
         self.root = machine.take()
@@ -64,6 +67,15 @@ class Vm:
         self.machine.ok("map", vm=self.slot, ipa=ipa, frame=frame, mode=mode)
         self.pages[ipa] = frame
         return frame
+
+    def block(self, ipa: int = RAM) -> int:
+        """Maps a whole block, zeroed, at `ipa`. Its address."""
+        if (2, ipa & -SPAN[2]) not in self.tables:
+            self.table(2, ipa)
+        block = self.machine.take_block()
+        self.machine.ok("map_block", vm=self.slot, ipa=ipa, block=block)
+        self.blocks[ipa] = block
+        return block
 
     def vcpu(self, index: int = 0) -> int:
         """Creates vCPU `index`. Its frame."""
@@ -110,6 +122,8 @@ def range_arguments(ram: Ranges) -> dict[str, int]:
 
 def dismantle(machine: Machine) -> None:
     """End every VM and take everything back, as a host would that has lost its notes: from the records alone."""
+    for block in machine.blocks(Kind.DMA):
+        machine.ok("dma_revoke", block=block)
     alive = [slot for slot in range(64) if machine.vm_word(slot, 0) != VmState.FREE]
     if not alive:
         return
@@ -122,6 +136,8 @@ def dismantle(machine: Machine) -> None:
     for frame, record in owned:
         if record.kind in (Kind.VM_PAGE, Kind.VCPU):
             machine.ok("reclaim", frame=frame)
+    for block in machine.blocks(Kind.VM_PAGE):
+        machine.ok("reclaim_block", block=block)
     for level in (3, 2):
         for frame, record in owned:
             if record.kind == Kind.VM_TABLE and record.level == level:

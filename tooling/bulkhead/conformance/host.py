@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from bulkhead import abi
 from bulkhead.conformance import native, walk
 from bulkhead.conformance.backend import PAGE, REGISTERS, HostFault, Layout
 from bulkhead.errors import InvalidInput, MachineError
@@ -13,6 +14,8 @@ from bulkhead.errors import InvalidInput, MachineError
 MIB = 1 << 20
 RAM = ((0x4000_0000, 64 * MIB), (0x4800_0000, 32 * MIB))
 """RAM ranges (base, bytes) of the machine that tests use unless they say otherwise: two, with a hole between."""
+
+ALL_FEATURES = sum(1 << feature.bit for feature in abi.load().features)
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,14 @@ class HostBackend:
 
     name = "host"
 
-    def __init__(self, ram: Sequence[tuple[int, int]] = RAM, cpus: int = 2) -> None:
-        """Machine with RAM ranges (base, bytes) and 1 to 8 CPUs. InvalidInput if there cannot be one."""
-        self._ram, self._cpus = tuple(ram), cpus
+    def __init__(
+        self, ram: Sequence[tuple[int, int]] = RAM, cpus: int = 2, features: int = ALL_FEATURES
+    ) -> None:
+        """Machine with RAM ranges (base, bytes), 1 to 8 CPUs and a mask of features.
+
+        InvalidInput if there cannot be one.
+        """
+        self._ram, self._cpus, self._features = tuple(ram), cpus, features
         self._ffi, self._lib = native.engine()
         self._machine: Any = None
         self._create()
@@ -48,7 +56,9 @@ class HostBackend:
         ffi = self._ffi
         ranges = ffi.new("RamRange[]", [{"base": base, "size": size} for base, size in self._ram])
         reason = ffi.new("char[]", 256)
-        machine = self._lib.bulkhead_machine_create(ranges, len(self._ram), self._cpus, reason, 256)
+        machine = self._lib.bulkhead_machine_create(
+            ranges, len(self._ram), self._cpus, self._features, reason, 256
+        )
         if machine == ffi.NULL:
             raise InvalidInput(ffi.string(reason).decode(), hint="choose other RAM ranges or CPUs")
         self._machine = machine

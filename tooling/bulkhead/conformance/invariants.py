@@ -6,14 +6,15 @@ Trust label: TOOL. Each rule is about one record and its neighbours; what the wa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.snapshot import Snapshot, unpack
 from bulkhead.inspect.pagetable import ADDRESS, VALID
-from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, FrameRecord, Kind, VmRecord, VmState
+from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, FrameRecord, Kind, Shared, VmRecord, VmState
 
-LEAF, TABLE = 0x7FF, 0x003
-"""Attributes of a RAM page and of a table descriptor."""
+LEAF, BLOCK_LEAF, TABLE = 0x7FF, 0x7FD, 0x003
+"""Attributes of a RAM page, of a block of RAM and of a table descriptor."""
 
 
 class Consistency:
@@ -26,6 +27,9 @@ class Consistency:
             block + n * PAGE: FrameRecord.decode(word)
             for block, data in snapshot.records.items()
             for n, word in enumerate(unpack(data))
+        }
+        self.blocks = {
+            self.base + n * BLOCK: FrameRecord.decode(word) for n, word in enumerate(unpack(snapshot.blocks))
         }
         entries = unpack(snapshot.host_level2)
         self.host_leaves = {
@@ -40,7 +44,7 @@ class Consistency:
         for frame, record in self.records.items():
             yield from self._host_side(frame, record)
             if record.kind in (Kind.VM_PAGE, Kind.VM_TABLE):
-                yield from self._mapped(frame, record)
+                yield from self._mapped(frame, record, 3, LEAF)
             if record.kind == Kind.VM_TABLE and record.level < 3:
                 yield from self._entries(frame, record.level + 1, TABLE)
             if record.kind == Kind.VM_TABLE and record.level == 3:
@@ -62,34 +66,41 @@ class Consistency:
         return self.base + index * PAGE
 
     def _blocks(self) -> Iterator[str]:
-        entries = unpack(self.snapshot.host_level2)
-        for n, kind in enumerate(unpack(self.snapshot.blocks)):
-            address = self.base + n * BLOCK
-            wanted = {Kind.ENGINE: 0, Kind.HOST: address | 0x7FD}
-            if kind in wanted and entries[n] != wanted[Kind(kind)]:
-                yield f"block {address:#x} is {Kind(kind).name}, but the host's entry is {entries[n]:#x}"
-            if kind == Kind.SPLIT:
+        entries, devices = unpack(self.snapshot.host_level2), unpack(self.snapshot.dma_level2)
+        for n, (address, record) in enumerate(self.blocks.items()):
+            if record.kind == Kind.SPLIT:
                 table = self.records.get(entries[n] & ADDRESS)
                 if entries[n] & ~ADDRESS != TABLE or table != FrameRecord(Kind.HOST_TABLE, parent=n):
                     yield f"block {address:#x} is SPLIT, but the host's entry is {entries[n]:#x} and names {table}"
+            elif entries[n] != (address | BLOCK_LEAF if record.kind in (Kind.HOST, Kind.DMA) else 0):
+                yield f"block {address:#x} is {record}, but the host's entry is {entries[n]:#x}"
+            if devices[n] != (address | BLOCK_LEAF if record.kind == Kind.DMA else 0):
+                yield f"block {address:#x} is {record}, but the devices' entry is {devices[n]:#x}"
+            if record.kind == Kind.VM_PAGE:
+                yield from self._mapped(address, record, 2, BLOCK_LEAF)
+            elif record != FrameRecord(record.kind):
+                yield f"block {address:#x} is {record}"
 
     def _host_side(self, frame: int, record: FrameRecord) -> Iterator[str]:
         leaf = self.host_leaves[frame & -BLOCK][self._index(frame) % 512]
-        wanted = frame | LEAF if record.kind == Kind.HOST else 0
+        wanted = frame | LEAF if record.kind == Kind.HOST or record.shared == Shared.ACCEPTED else 0
         if leaf != wanted:
             yield f"frame {frame:#x} is {record}, but the host's leaf is {leaf:#x}"
+        if record.shared and record.kind != Kind.VM_PAGE:
+            yield f"frame {frame:#x} is {record}, which cannot be shared"
 
-    def _mapped(self, frame: int, record: FrameRecord) -> Iterator[str]:
+    def _mapped(self, frame: int, record: FrameRecord, level: int, leaf: int) -> Iterator[str]:
+        """Frame or block `frame` of a VM; if it is no table, it is mapped at `level` by an entry like `leaf`."""
         if record.kind == Kind.VM_TABLE and record.level == 1:
             if self.vms[record.vm].root != self._index(frame):
                 yield f"root table {frame:#x} is not that of VM {record.vm}"
             return
         parent = self._address(record.parent)
-        wanted = record.level - 1 if record.kind == Kind.VM_TABLE else 3
+        wanted = record.level - 1 if record.kind == Kind.VM_TABLE else level
         above = self.records.get(parent)
         if above is None or (above.kind, above.vm, above.level) != (Kind.VM_TABLE, record.vm, wanted):
             yield f"frame {frame:#x} is {record}, but its parent is {above}"
-        elif self.words(parent)[record.slot] != frame | (LEAF if record.kind == Kind.VM_PAGE else TABLE):
+        elif self.words(parent)[record.slot] != frame | (leaf if record.kind == Kind.VM_PAGE else TABLE):
             yield f"frame {frame:#x} is {record}, but its entry is {self.words(parent)[record.slot]:#x}"
 
     def _entries(self, table: int, level: int, attributes: int) -> Iterator[str]:
@@ -98,7 +109,12 @@ class Consistency:
         for slot, entry in enumerate(self.words(table)):
             named = self.records.get(entry & ADDRESS)
             wanted = FrameRecord(kind, level, owner, slot, self._index(table))
-            if entry & VALID and (entry & ~ADDRESS != attributes or named != wanted):
+            expected = attributes
+            if level == 3 and entry & TABLE == VALID:  # a whole block
+                named, expected = self.blocks.get(entry & ADDRESS), BLOCK_LEAF
+                wanted = FrameRecord(Kind.VM_PAGE, vm=owner, slot=slot, parent=self._index(table))
+            fits = named is not None and replace(named, shared=Shared.PRIVATE) == wanted
+            if entry & VALID and (entry & ~ADDRESS != expected or not fits):
                 yield f"entry {slot} of table {table:#x} is {entry:#x}, which names {named}"
             if entry and not entry & VALID:
                 yield f"entry {slot} of table {table:#x} is {entry:#x}: invalid, but not zero"
@@ -107,7 +123,8 @@ class Consistency:
         if vm.state == VmState.FREE:
             if any(self.snapshot.vms[VM_RECORD.size * slot :][: VM_RECORD.size]):
                 yield f"VM {slot} is FREE, but its record is not zero"
-            if any(record.vm == slot and record.kind in _OWNED for record in self.records.values()):
+            owned = (*self.records.values(), *self.blocks.values())
+            if any(record.vm == slot and record.kind in _OWNED for record in owned):
                 yield f"VM {slot} is FREE, but owns frames"
             return
         if self.records.get(self._address(vm.root)) != FrameRecord(Kind.VM_TABLE, 1, slot):

@@ -115,7 +115,7 @@ class Machine:
         line = find(name)
         sent = tuple(encode(line, arguments))
         reply = decode(line, sent, self.backend.call(cpu, sent))
-        if line.name == "host_split" and reply.status == "SUCCESS":
+        if line.name in ("host_split", "vm_split") and reply.status == "SUCCESS":
             self.needs_reset = True  # nothing joins a block again
         check_registers(line, reply)
         return reply
@@ -163,10 +163,10 @@ class Machine:
 
     # Records and tables, from raw memory
 
-    def block_record(self, address: int) -> Kind:
+    def block_record(self, address: int) -> FrameRecord:
         """Record of the block that holds physical `address`."""
         index = (address - self.layout.ram_base) // BLOCK
-        return Kind(unpack(self.physical(self.layout.block_records + index * WORD, WORD))[0])
+        return FrameRecord.decode(unpack(self.physical(self.layout.block_records + index * WORD, WORD))[0])
 
     def frame_record(self, address: int) -> FrameRecord:
         """Record of a frame of a split block."""
@@ -219,10 +219,16 @@ class Machine:
         self._taken.add(address)
         return address
 
+    def take_block(self) -> int:
+        """A block that is wholly the host's and that nobody else uses in this test."""
+        block = next(block for block in reversed(self.blocks(Kind.HOST)) if block not in self._taken)
+        self._taken.add(block)
+        return block
+
     def blocks(self, kind: Kind) -> list[int]:
         """Physical addresses of all blocks of a kind, ascending."""
         words = unpack(self.physical(self.layout.block_records, self.layout.blocks * WORD))
-        return [self.layout.ram_base + n * BLOCK for n, word in enumerate(words) if word == kind]
+        return [self.layout.ram_base + n * BLOCK for n, word in enumerate(words) if word & 15 == kind]
 
     def forget_taken(self) -> None:
         """A new test begins."""

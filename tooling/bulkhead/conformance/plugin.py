@@ -108,7 +108,7 @@ def machine(bulkhead_backend: Backend) -> Iterator[Machine]:
 
 def _check_left(changes: Changes) -> None:
     """Host frames may hold other bytes than before; nothing else may differ."""
-    if changes.blocks or changes.frames or changes.vms or changes.host_level2:
+    if changes.blocks or changes.frames or changes.vms or changes.host_level2 or changes.dma_level2:
         raise AssertionError(f"the test did not leave the machine as it found it:\n{changes}")
 
 

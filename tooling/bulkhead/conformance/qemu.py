@@ -178,6 +178,7 @@ def layout_of(view: EngineView) -> Layout:
         block_records=_contiguous(view, window("BLOCKS").base, 8 * blocks),
         frame_records=_contiguous(view, window("FRAMES").base, 8 * config.frames),
         host_level2=_contiguous(view, window("HOST_L2").base, 8 * blocks),
+        dma_level2=_contiguous(view, window("DMA_L2").base, 8 * blocks),
         host_root=view.host_root,
         vm_records=_contiguous(view, view.symbols.address("VMS"), 64 * 512),
         split_block=config.ram_base + split[0] * BLOCK,

@@ -1,7 +1,8 @@
 """The whole state that a call can change, and what two states differ in.
 
-Trust label: TOOL. Everything is read from raw memory: block, frame and VM records, the host's level 2 descriptors,
-and the content of every frame of split blocks (translation tables and vCPU contexts among them).
+Trust label: TOOL. Everything is read from raw memory: block, frame and VM records, the level 2 descriptors of the
+host and of its devices, and the content of every frame of split blocks (translation tables and vCPU contexts among
+them).
 """
 
 from __future__ import annotations
@@ -35,31 +36,35 @@ def unpack(data: bytes) -> tuple[int, ...]:
 class Changes:
     """What differs between two snapshots; every value is (before, after).
 
-    Keys: `blocks` and `host_level2` the physical address of a block, `frames` that of a frame, `vms` (slot, name of
-    the word); `contents` is the set of frames whose 4096 bytes differ.
+    Keys: `blocks`, `host_level2` and `dma_level2` the physical address of a block, `frames` that of a
+    frame, `vms` (slot, name of the word); `contents` is the set of frames whose 4096 bytes differ.
     """
 
-    blocks: dict[int, tuple[Kind, Kind]] = field(default_factory=dict)
+    blocks: dict[int, tuple[FrameRecord, FrameRecord]] = field(default_factory=dict)
     frames: dict[int, tuple[FrameRecord, FrameRecord]] = field(default_factory=dict)
     vms: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
     host_level2: dict[int, tuple[int, int]] = field(default_factory=dict)
+    dma_level2: dict[int, tuple[int, int]] = field(default_factory=dict)
     contents: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.blocks or self.frames or self.vms or self.host_level2 or self.contents)
+        words = self.blocks or self.frames or self.vms or self.host_level2 or self.dma_level2
+        return bool(words or self.contents)
 
     def __str__(self) -> str:
         return "\n".join(self._lines()) or "nothing"
 
     def _lines(self) -> Iterator[str]:
-        for address, (kind, new_kind) in self.blocks.items():
-            yield f"block {address:#x}: {kind.name} -> {new_kind.name}"
+        for address, (record, new_record) in self.blocks.items():
+            yield f"block {address:#x}: {record} -> {new_record}"
         for address, (record, new_record) in self.frames.items():
             yield f"frame {address:#x}: {record} -> {new_record}"
         for (slot, name), (word, new_word) in self.vms.items():
             yield f"vm {slot} {name}: {word:#x} -> {new_word:#x}"
         for address, (word, new_word) in self.host_level2.items():
             yield f"host level 2 for {address:#x}: {word:#x} -> {new_word:#x}"
+        for address, (word, new_word) in self.dma_level2.items():
+            yield f"devices' level 2 for {address:#x}: {word:#x} -> {new_word:#x}"
         for address in sorted(self.contents):
             yield f"content of frame {address:#x} differs"
 
@@ -71,6 +76,7 @@ class Snapshot:
     layout: Layout
     blocks: bytes
     host_level2: bytes
+    dma_level2: bytes
     vms: bytes
     records: dict[int, bytes]
     contents: dict[int, bytes]
@@ -80,11 +86,12 @@ class Snapshot:
         """Read everything from a machine that is not in the middle of a call."""
         layout, read = memory.layout, memory.physical
         blocks = read(layout.block_records, layout.blocks * WORD)
-        split = [layout.ram_base + n * BLOCK for n, kind in enumerate(unpack(blocks)) if kind == Kind.SPLIT]
+        split = [layout.ram_base + n * BLOCK for n, word in enumerate(unpack(blocks)) if word == Kind.SPLIT]
         return cls(
             layout,
             blocks,
             read(layout.host_level2, layout.blocks * WORD),
+            read(layout.dma_level2, layout.blocks * WORD),
             read(layout.vm_records, VM_SLOTS * VM_RECORD.size),
             {block: read(frame_record_address(layout, block), FRAMES_IN_BLOCK * WORD) for block in split},
             {block: read(block, BLOCK) for block in split},
@@ -92,20 +99,22 @@ class Snapshot:
 
     def changes(self, after: Snapshot) -> Changes:
         """What `after` differs in."""
-        base = self.layout.ram_base
         return Changes(
             {
-                base + n * BLOCK: (Kind(old), Kind(new))
-                for n, old, new in _differences(self.blocks, after.blocks)
+                block: (FrameRecord.decode(old), FrameRecord.decode(new))
+                for block, (old, new) in self._block_changes(self.blocks, after.blocks).items()
             },
             dict(self._frame_changes(after)),
             {_vm_key(n): (old, new) for n, old, new in _differences(self.vms, after.vms)},
-            {
-                base + n * BLOCK: (old, new)
-                for n, old, new in _differences(self.host_level2, after.host_level2)
-            },
+            self._block_changes(self.host_level2, after.host_level2),
+            self._block_changes(self.dma_level2, after.dma_level2),
             frozenset(self._content_changes(after)),
         )
+
+    def _block_changes(self, before: bytes, after: bytes) -> dict[int, tuple[int, int]]:
+        """Of an array with a word for each block."""
+        base = self.layout.ram_base
+        return {base + n * BLOCK: (old, new) for n, old, new in _differences(before, after)}
 
     def _frame_changes(self, after: Snapshot) -> Iterator[tuple[int, tuple[FrameRecord, FrameRecord]]]:
         for block, records in self.records.items():

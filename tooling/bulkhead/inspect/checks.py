@@ -13,7 +13,7 @@ from bulkhead.errors import CheckFailed
 from bulkhead.inspect.engine import FRAMES_PER_BLOCK, EngineView
 from bulkhead.inspect.pagetable import Reach
 from bulkhead.inspect.ram import PAGE
-from bulkhead.inspect.records import OF_A_VM, Kind, VmState
+from bulkhead.inspect.records import OF_A_VM, OF_THE_HOST, FrameRecord, Kind, VmState
 
 BLOCK = FRAMES_PER_BLOCK * PAGE
 
@@ -21,15 +21,19 @@ BLOCK = FRAMES_PER_BLOCK * PAGE
 def isolation_faults(view: EngineView) -> list[str]:
     """Every disagreement between records and translation tables; empty if all is well.
 
-    The host reaches no frame that is not recorded as its own; a VM reaches exactly its own pages; every table
-    of a VM is recorded as its table.
+    The host reaches no frame that is not recorded as its own or as a shared page that it has accepted; its devices
+    reach DMA windows only; a VM reaches exactly its own pages; every table of a VM is recorded as its table.
     """
     faults = []
     for one in view.host_mappings():
         for address in range(one.output, one.output + one.size, min(one.size, BLOCK)):
-            kind = _kind_of(view, address, one.size)
-            if view.ram.base <= address < view.ram.base + view.ram.size and kind != Kind.HOST:
-                faults.append(f"the host reaches {address:#x}, recorded as {kind.name}")
+            record = _record_of(view, address, one.size)
+            if view.ram.base <= address < view.ram.base + view.ram.size and not record.is_hosts:
+                faults.append(f"the host reaches {address:#x}, recorded as {record.kind.name}")
+    for one in view.device_mappings():
+        kind = view.block_record(view.frame(one.output) // FRAMES_PER_BLOCK)
+        if one.output != one.address or kind != Kind.DMA:
+            faults.append(f"devices reach {one.output:#x}, recorded as {kind.name}, at {one.address:#x}")
     for slot, record in view.live_vms().items():
         if record.state == VmState.BUILDING and record.root == 0:
             continue
@@ -37,19 +41,23 @@ def isolation_faults(view: EngineView) -> list[str]:
     return faults
 
 
-def _kind_of(view: EngineView, address: int, size: int) -> Kind:
+def _record_of(view: EngineView, address: int, size: int) -> FrameRecord:
     """What the records say of a whole mapping: a block that is mapped whole must be recorded whole."""
     frame = view.frame(address)
     if size < BLOCK or not 0 <= frame < view.config.frames:
-        return view.record(frame).kind
-    return view.block_record(frame // FRAMES_PER_BLOCK)
+        return view.record(frame)
+    return view.blocks[frame // FRAMES_PER_BLOCK]
 
 
 def _vm_faults(view: EngineView, slot: int) -> list[str]:
     faults = []
     own = view.frames_of(slot)
     pages = {frame for frame, one in own.items() if one.kind == Kind.VM_PAGE}
-    mapped = {view.frame(one.output) for one in view.vm_mappings(slot)}
+    mapped = {
+        view.frame(address)
+        for one in view.vm_mappings(slot)
+        for address in range(one.output, one.output + one.size, PAGE)
+    }
     faults += [
         f"VM {slot} reaches frame {frame:#x}, not recorded as its page" for frame in sorted(mapped - pages)
     ]
@@ -90,7 +98,7 @@ def scrub_faults(view: EngineView, vm: int, frames: Iterable[int]) -> list[str]:
         record = view.record(frame)
         if record.kind in OF_A_VM:
             continue
-        if record.kind != Kind.HOST:
+        if record.kind not in OF_THE_HOST:
             faults.append(f"frame {frame:#x} became {record.kind.name}, not HOST")
         elif not view.ram.is_zero(view.frame_address(frame)):
             faults.append(f"frame {frame:#x} came back with contents")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bulkhead.errors import MachineError
 from bulkhead.image.memory_map import window
-from bulkhead.inspect.pagetable import ADDRESS, Mapping, leaves, tables, translate
+from bulkhead.inspect.pagetable import ADDRESS, Mapping, flat_leaves, leaves, tables, translate
 from bulkhead.inspect.ram import PAGE, RamSnapshot
 from bulkhead.inspect.records import OF_A_VM, VM_RECORD, VM_SLOTS, FrameRecord, Kind, VmRecord, VmState
 from bulkhead.inspect.symbols import Symbols
@@ -23,6 +23,7 @@ from bulkhead.machine.qemu import RAM_BASE, QemuMachine
 
 BLOCKS = window("BLOCKS").base
 FRAMES = window("FRAMES").base
+DMA_L2 = window("DMA_L2").base
 FRAMES_PER_BLOCK = 512
 HOST_VMID = 0
 VM_LEVEL = 1  # 39-bit IPA
@@ -48,7 +49,7 @@ class EngineView:
         self.symbols = symbols
         self.el2_root = el2_root
         self._host_root = host_root
-        self._blocks: memoryview | None = None
+        self._blocks: list[FrameRecord] = []
         base, frames, cpus, *_ = memoryview(self.read_virtual(symbols.address("CONFIG"), 24)).cast("Q")
         self.config = Config(base, frames, cpus)
 
@@ -84,20 +85,27 @@ class EngineView:
             raise MachineError("no CPU was running the host", hint="look again a moment later")
         return self._host_root
 
+    @property
+    def blocks(self) -> list[FrameRecord]:
+        """The records of all 2 MiB blocks, in order."""
+        if not self._blocks:
+            words = memoryview(self.read_virtual(BLOCKS, 8 * (self.config.frames // FRAMES_PER_BLOCK))).cast(
+                "Q"
+            )
+            self._blocks = [FrameRecord.decode(word) for word in words]
+        return self._blocks
+
     def block_record(self, block: int) -> Kind:
-        """What a 2 MiB block is: ENGINE, HOST or SPLIT."""
-        if self._blocks is None:
-            count = self.config.frames // FRAMES_PER_BLOCK
-            self._blocks = memoryview(self.read_virtual(BLOCKS, 8 * count)).cast("Q")
-        return Kind(self._blocks[block])
+        """What a 2 MiB block is."""
+        return self.blocks[block].kind
 
     def record(self, frame: int) -> FrameRecord:
         """The record of a frame: that of its block, or its own if the block is split."""
         if not 0 <= frame < self.config.frames:
             return FrameRecord(Kind.ENGINE)
-        block = self.block_record(frame // FRAMES_PER_BLOCK)
-        if block != Kind.SPLIT:
-            return FrameRecord(block)
+        block = self.blocks[frame // FRAMES_PER_BLOCK]
+        if block.kind != Kind.SPLIT:
+            return block
         return FrameRecord.decode(self.ram.word(self.physical(FRAMES + 8 * frame)))
 
     def owner(self, address: int) -> FrameRecord:
@@ -113,8 +121,13 @@ class EngineView:
                     yield first + index, FrameRecord.decode(word)
 
     def frames_of(self, vm: int) -> dict[int, FrameRecord]:
-        """Every frame recorded as the VM's: pages, tables and vCPUs."""
-        return {frame: one for frame, one in self.records() if one.kind in OF_A_VM and one.vm == vm}
+        """Every frame recorded as the VM's: pages, tables and vCPUs; those of whole blocks have the block's record."""
+        found = {frame: one for frame, one in self.records() if one.kind in OF_A_VM and one.vm == vm}
+        for number, one in enumerate(self.blocks):
+            if one.kind in OF_A_VM and one.vm == vm:
+                first = number * FRAMES_PER_BLOCK
+                found |= dict.fromkeys(range(first, first + FRAMES_PER_BLOCK), one)
+        return found
 
     def vm(self, slot: int) -> VmRecord:
         """The record of a VM slot."""
@@ -129,6 +142,11 @@ class EngineView:
         """What the hardware lets the host reach."""
         return leaves(self.ram.words, self.host_root, HOST_LEVEL)
 
+    def device_mappings(self) -> Iterator[Mapping]:
+        """What the SMMU lets the host's devices reach."""
+        words = memoryview(self.read_virtual(DMA_L2, 8 * len(self.blocks))).cast("Q")
+        return flat_leaves(words, self.config.ram_base)
+
     def vm_mappings(self, slot: int) -> Iterator[Mapping]:
         """What the hardware lets a VM reach."""
         return leaves(self.ram.words, self.frame_address(self.vm(slot).root), VM_LEVEL)
@@ -140,10 +158,9 @@ class EngineView:
     def digest(self) -> str:
         """A hash of all records and the host's stage 2: equal if and only if nothing of them changed."""
         state = hashlib.sha256()
-        for block in range(self.config.frames // FRAMES_PER_BLOCK):
-            kind = self.block_record(block)
-            state.update(bytes([kind]))
-            if kind == Kind.SPLIT:
+        for block, record in enumerate(self.blocks):
+            state.update(repr(record).encode())
+            if record.kind == Kind.SPLIT:
                 page = self.physical(FRAMES + 8 * block * FRAMES_PER_BLOCK)
                 state.update(self.ram.read(page, PAGE))
         for one in self.host_mappings():

@@ -6,7 +6,7 @@ architecture only, so that what they say is the hardware's view and not the engi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from bulkhead.inspect.ram import PAGE
@@ -50,6 +50,16 @@ def leaves(words: Words, root: int, level: int, address: int = 0, entries: int =
             raise MalformedTable(f"descriptor {descriptor:#x} at level {level} for {here:#x}")
         else:
             yield _leaf(here, descriptor, level)
+
+
+def flat_leaves(entries: Iterable[int], base: int) -> Iterator[Mapping]:
+    """All leaves of an array of level 2 entries, which map from input address `base` on, that names no tables."""
+    for index, descriptor in enumerate(entries):
+        here = base + index * span(2)
+        if descriptor & VALID and descriptor & TABLE:
+            raise MalformedTable(f"table descriptor {descriptor:#x} for {here:#x}, where blocks belong")
+        if descriptor & VALID:
+            yield _leaf(here, descriptor, 2)
 
 
 def _leaf(address: int, descriptor: int, level: int) -> Mapping:

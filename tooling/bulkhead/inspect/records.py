@@ -8,41 +8,58 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from bulkhead.spec.state import VM_SLOTS, Kind, VmState
+from bulkhead.spec.plain import unpack
+from bulkhead.spec.state import VM_SLOTS, Kind, Shared, VmState
 
-__all__ = ["OF_A_VM", "VM_RECORD", "VM_SLOTS", "VM_WORDS", "FrameRecord", "Kind", "VmRecord", "VmState"]
+__all__ = [
+    "OF_A_VM",
+    "VM_RECORD",
+    "VM_SLOTS",
+    "VM_WORDS",
+    "FrameRecord",
+    "Kind",
+    "Shared",
+    "VmRecord",
+    "VmState",
+]
 
 VM_WORDS = 64
 VM_RECORD = struct.Struct(f"<{VM_WORDS}Q")
 
 
-# Kinds that belong to a VM.
+# Kinds that belong to a VM, and to the host; `SPLIT` says nothing.
 OF_A_VM = frozenset({Kind.VM_PAGE, Kind.VM_TABLE, Kind.VCPU})
+OF_THE_HOST = frozenset({Kind.HOST, Kind.UNCLEARED, Kind.DMA})
 
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One frame's record: `slot` is an entry or vCPU index, `parent` a frame, a block or a run state."""
+    """The record of a frame or a block: `slot` is an entry or vCPU index, `parent` a frame, a block or a run state."""
 
     kind: Kind
     level: int = 0
     vm: int = 0
     slot: int = 0
     parent: int = 0
+    shared: Shared = Shared.PRIVATE
 
     @classmethod
     def decode(cls, word: int) -> FrameRecord:
         """The record in a 64-bit word. ValueError if the kind does not exist or a reserved bit is set."""
-        if word & (0b11 << 6 | 0b111 << 33):
-            raise ValueError(f"frame record {word:#018x} has reserved bits set")
-        return cls(Kind(word & 15), word >> 4 & 3, word >> 8 & 0xFFFF, word >> 24 & 0x1FF, word >> 36)
+        fields = {name: int(value) for name, value in unpack(word)._asdict().items()}
+        return cls(**fields | {"kind": Kind(fields["kind"]), "shared": Shared(fields["shared"])})
 
     @property
     def owner(self) -> str:
         """Who owns the frame: "engine", "host" or "vm N"."""
         if self.kind in OF_A_VM:
             return f"vm {self.vm}"
-        return "host" if self.kind == Kind.HOST else "engine"
+        return "host" if self.kind in OF_THE_HOST else "engine"
+
+    @property
+    def is_hosts(self) -> bool:
+        """Whether the host may reach the frame: its own, or a shared page that it has accepted."""
+        return self.kind in (Kind.HOST, Kind.DMA) or self.shared == Shared.ACCEPTED
 
 
 @dataclass(frozen=True)

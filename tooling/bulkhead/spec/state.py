@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class Kind(IntEnum):
-    """What a frame is; ENGINE, HOST and SPLIT also describe whole blocks."""
+    """What a frame is, or a whole block: ENGINE, HOST, VM_PAGE, and the last three, which are for blocks only."""
 
     ENGINE = 0
     HOST = 1
@@ -27,7 +27,22 @@ class Kind(IntEnum):
     VM_TABLE = 3
     VCPU = 4
     HOST_TABLE = 5
+    UNCLEARED = 6
+    """The host's, not touched since boot: content unknown, mapped nowhere."""
+    DMA = 7
+    """The host's, reached by it and by its devices."""
     SPLIT = 15
+    """Each frame has a record of its own."""
+
+
+class Shared(IntEnum):
+    """Whether a page of a VM is shared with the host."""
+
+    PRIVATE = 0
+    OFFERED = 1
+    """By the VM; the host does not reach it yet, or no longer."""
+    ACCEPTED = 2
+    """The host reaches it."""
 
 
 class VmState(IntEnum):
@@ -49,7 +64,7 @@ class Run(IntEnum):
 
 
 class Record(NamedTuple):
-    """The ownership record of a frame of a split block.
+    """The ownership record of a block, or of a frame of a SPLIT block.
 
     `parent` is the frame of the table that maps it (VM_PAGE, VM_TABLE of level 2 and 3), the block
     (HOST_TABLE) or the run state (VCPU); `slot` is the entry in that table, or the index of the vCPU.
@@ -60,6 +75,7 @@ class Record(NamedTuple):
     vm: Word = 0
     slot: Word = 0
     parent: Word = 0
+    shared: Word = 0
 
     def equals(self, other: Record) -> Truth:
         """Whether all fields agree."""
@@ -67,7 +83,9 @@ class Record(NamedTuple):
 
 
 HOST = Record(Kind.HOST)
-RECORD_FIELDS = {"kind": (0, 4), "level": (4, 2), "vm": (8, 16), "slot": (24, 9), "parent": (36, 28)}
+RECORD_FIELDS = {
+    "kind": (0, 4), "level": (4, 2), "shared": (6, 2), "vm": (8, 16), "slot": (24, 9), "parent": (36, 28),
+}  # fmt: skip
 """Where the fields of a record lie in its word: lowest bit and width; the other bits are zero."""
 
 
