@@ -20,6 +20,7 @@ pub struct Plan<'p> {
     context: u64,
     ranges: [(u64, u64); RAM_RANGES],
     vcpus: usize,
+    time: u64,
 }
 
 impl<'p> Plan<'p> {
@@ -43,7 +44,8 @@ impl<'p> Plan<'p> {
         }
         let (ranges, _) = request.pairs("ram")?;
         let vcpus = request.index("cpus", VCPUS_MAX + 1)?;
-        Ok(Self { images, entry: request.u64("entry")?, context: device_tree.1, ranges, vcpus })
+        let (entry, time) = (request.u64("entry")?, request.u64("time").unwrap_or(0));
+        Ok(Self { images, entry, context: device_tree.1, ranges, vcpus, time })
     }
 }
 
@@ -78,6 +80,7 @@ pub fn start(plan: &Plan) -> Result<(usize, [u64; 4]), Refusal> {
 fn build(index: usize, slot: &Slot, plan: &Plan) -> Result<[u64; 4], Refusal> {
     let mut vm = slot.vm.lock();
     *vm = Vm::new(plan.vcpus.min(VCPUS_MAX));
+    vm.firmware.set_clock(plan.time);
     let id = index as u64;
     let [(b0, s0), (b1, s1), (b2, s2), (b3, s3)] = plan.ranges;
     vm.root = donate(|root| hvc::vm_create(id, root, plan.vcpus as u64, 0, b0, s0, b1, s1, b2, s2, b3, s3))?;

@@ -110,12 +110,18 @@ pub fn take(list: &mut List) -> Option<u64> {
 
 /// Fills a frame of the host with `content`, at most a frame long, and zeros behind it.
 pub fn fill(frame: u64, content: &[u8]) {
+    with_bytes(frame, |bytes| {
+        let (head, tail) = bytes.split_at_mut(content.len().min(FRAME_SIZE as usize));
+        head.copy_from_slice(&content[..head.len()]);
+        tail.fill(0);
+    });
+}
+
+/// Does something with the content of a frame of the host that its caller has allocated.
+pub fn with_bytes<T>(frame: u64, action: impl FnOnce(&mut [u8; FRAME_SIZE as usize]) -> T) -> T {
     let pointer = core::ptr::with_exposed_provenance_mut::<[u8; FRAME_SIZE as usize]>(frame as usize);
-    // SAFETY: an allocated frame of the host, of which no reference exists.
-    let bytes = unsafe { &mut *pointer };
-    let (head, tail) = bytes.split_at_mut(content.len().min(FRAME_SIZE as usize));
-    head.copy_from_slice(&content[..head.len()]);
-    tail.fill(0);
+    // SAFETY: an allocated frame of the host, of which no other reference exists.
+    action(unsafe { &mut *pointer })
 }
 
 /// Whether a frame of the host holds zeros only.

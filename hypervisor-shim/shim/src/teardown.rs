@@ -81,6 +81,7 @@ fn refusal(error: CallError) -> Refusal {
 /// The engine refused; what is left can be taken apart later.
 pub fn take_apart(index: usize, vm: &mut Vm) -> Result<Returned, Refusal> {
     let mut returned = Returned { frames: 0, scrubbed: true };
+    vm.firmware.unplug();
     if vm.root == 0 {
         return Ok(returned);
     }

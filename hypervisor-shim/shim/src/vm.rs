@@ -4,6 +4,7 @@
 //! lock, and only the boot CPU moves it between the other states.
 
 use crate::console::Console;
+use crate::devices::firmware::Firmware;
 use bulkhead_abi::{NO_DEADLINE, VCPUS_MAX};
 use bulkhead_el1::lock::Mutex;
 use bulkhead_el1::{channel, hvc};
@@ -70,6 +71,8 @@ pub struct Vm {
     pub gic: Vgic,
     /// Its UART.
     pub uart: Pl011,
+    /// What its firmware needs.
+    pub firmware: Firmware,
     /// What it prints.
     pub console: Console,
     /// Root table; 0: none.
@@ -92,6 +95,7 @@ impl Vm {
             vcpus: [Vcpu { frame: 0, activity: Activity::Off, reply: 0 }; VCPUS_MAX],
             gic: Vgic::new(vcpu_count),
             uart: Pl011::new(),
+            firmware: Firmware::new(),
             console: Console::new(),
             root: 0,
             pages: List::EMPTY,

@@ -2,6 +2,7 @@
 //! joins a model of `logic/` to the VM, and a line in [`WINDOWS`]. An access to anything else reads as zero, does
 //! nothing, and is logged a few times.
 
+pub mod firmware;
 mod gic;
 pub mod uart;
 
@@ -17,7 +18,8 @@ struct Window {
 }
 
 /// The platform: addresses are those of QEMU's machine `virt`.
-const WINDOWS: [Window; 3] = [gic::DISTRIBUTOR, gic::REDISTRIBUTORS, uart::WINDOW];
+const WINDOWS: [Window; 6] =
+    [gic::DISTRIBUTOR, gic::REDISTRIBUTORS, uart::WINDOW, firmware::FLASH, firmware::CLOCK, firmware::CONFIGURATION];
 
 /// Value of a load of `size` bytes at `address`.
 pub fn read(index: usize, vm: &mut Vm, address: u64, size: u64) -> u64 {
