@@ -71,6 +71,7 @@ def run(
     _: Context,
     kernel: str = "",
     initrd: str = "",
+    firmware: str = "",
     append: str = "",
     memory: str = "512M",
     cpus: str = "2",
@@ -84,14 +85,14 @@ def run(
     script: str | None = None,
     toolchain: str = "",
 ) -> int:
-    """Boot a Linux kernel in an isolated VM under the engine, in QEMU; without options, the pinned Debian guest."""
+    """Boot a Linux kernel or firmware (uefi, u-boot) in an isolated VM in QEMU; by default the pinned Debian guest."""
     from bulkhead.machine import options
     from bulkhead.machine import run as machine
 
     status = machine.main(
         options.parse_options(
-            kernel=kernel, initrd=initrd, append=append, memory=memory, cpus=cpus, load_address=load_address,
-            cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu,
+            kernel=kernel, initrd=initrd, firmware=firmware, append=append, memory=memory, cpus=cpus,
+            load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu,
             script=script, toolchain=toolchain,
         )
     )  # fmt: skip

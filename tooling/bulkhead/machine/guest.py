@@ -7,6 +7,7 @@ PSCI by HVC, one PL011. Sources: Devicetree Specification 0.4; Linux Documentati
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,8 @@ class GuestPlan:
     initrd_size: int
     dtb_address: int
     dtb: bytes
+    code: int = 0
+    """Size of the range from address 0 that holds firmware."""
 
     def link_arguments(self) -> dict[str, Any]:
         """The arguments of the hypervisor's `start` that follow from the plan."""
@@ -76,8 +79,9 @@ class GuestPlan:
             "initrd_address": self.initrd_address,
             "dtb_address": self.dtb_address,
             "entry": self.kernel_address,
-            "ram": [[RAM_BASE, self.memory]],
+            "ram": [*([[0, self.code]] if self.code else []), [RAM_BASE, self.memory]],
             "cpus": self.cpus,
+            "time": int(time.time()),
         }
 
 
@@ -119,20 +123,29 @@ def plan_guest(
     return GuestPlan(memory, cpus, kernel_address, initrd_address, initrd_size, dtb_address, dtb)
 
 
-def _cells(*values: int) -> list[int]:
-    """64-bit values as pairs of 32-bit cells."""
+def cells(*values: int) -> list[int]:
+    """64-bit values as pairs of 32-bit cells, as properties hold them."""
     return [half for value in values for half in (value >> 32, value & 0xFFFF_FFFF)]
 
 
 def device_tree(
-    *, memory: int, cpus: int, append: str, initrd: tuple[int, int] | None, cpu_model: str = "neoverse-n1"
+    *,
+    memory: int,
+    cpus: int,
+    append: str,
+    initrd: tuple[int, int] | None,
+    cpu_model: str = "neoverse-n1",
+    devices: dict[str, Node] | None = None,
 ) -> bytes:
-    """The flattened device tree; `initrd` is (first byte, last byte + 1) in the guest's address space."""
+    """The flattened device tree; `initrd` is (first byte, last byte + 1) in the guest's address space.
+
+    `devices` are nodes beside those that every guest has.
+    """
     chosen: Node = {"stdout-path": f"/pl011@{UART[0]:x}"}
     if append:
         chosen["bootargs"] = append
     if initrd:
-        chosen |= {"linux,initrd-start": _cells(initrd[0]), "linux,initrd-end": _cells(initrd[1])}
+        chosen |= {"linux,initrd-start": cells(initrd[0]), "linux,initrd-end": cells(initrd[1])}
     root: Node = {
         "#address-cells": 2,
         "#size-cells": 2,
@@ -143,9 +156,10 @@ def device_tree(
         {
             "/": {**root, "interrupt-parent": GIC_PHANDLE},
             "/chosen": chosen,
-            f"/memory@{RAM_BASE:x}": {"device_type": "memory", "reg": _cells(RAM_BASE, memory)},
+            f"/memory@{RAM_BASE:x}": {"device_type": "memory", "reg": cells(RAM_BASE, memory)},
             **_cpu_nodes(cpus, cpu_model),
             **_device_nodes(cpus),
+            **(devices or {}),
         }
     )
 
@@ -166,7 +180,7 @@ def _device_nodes(cpus: int) -> dict[str, Node]:
     timer = [cell for ppi in TIMER_PPIS for cell in (1, ppi, LEVEL_HIGH)]
     gic: Node = {
         "compatible": "arm,gic-v3",
-        "reg": _cells(*GICD, GICR[0], GICR[1] * cpus),
+        "reg": cells(*GICD, GICR[0], GICR[1] * cpus),
         "phandle": GIC_PHANDLE,
     }
     gic |= {"#interrupt-cells": 3, "#address-cells": 2, "#size-cells": 2}
@@ -177,7 +191,7 @@ def _device_nodes(cpus: int) -> dict[str, Node]:
         "clock-frequency": UART_CLOCK,
         "phandle": CLOCK_PHANDLE,
     }
-    uart: Node = {"compatible": ["arm,pl011", "arm,primecell"], "reg": _cells(*UART)}
+    uart: Node = {"compatible": ["arm,pl011", "arm,primecell"], "reg": cells(*UART)}
     uart |= {"interrupts": [0, UART_SPI, LEVEL_HIGH]}
     uart |= {"clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE], "clock-names": ["uartclk", "apb_pclk"]}
     return {

@@ -15,7 +15,11 @@ GREETING_SECONDS = 3.0  # between two attempts to wake a shell
 LAST_WORDS_SECONDS = 1.0  # that a panicking kernel gets to print its reasons
 TYPING_SECONDS = 30.0  # that a guest may leave typed bytes unread
 PIECE = 128  # bytes typed at once
-PANIC = re.compile(rb"^(\[ *\d+\.\d+\] )?Kernel panic - not syncing", re.MULTILINE)
+# The last words of Linux, UEFI (EDK2) and U-Boot.
+PANIC = re.compile(
+    rb"^(\[ *\d+\.\d+\] )?Kernel panic - not syncing|^Synchronous Exception at 0x|^\"Synchronous Abort\" handler",
+    re.MULTILINE,
+)
 
 
 class GuestDied(MachineError):

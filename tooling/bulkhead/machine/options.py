@@ -29,11 +29,13 @@ class RunOptions:
     """What to run and how. Sizes in bytes, times in seconds; None means the project's own choice.
 
     `kernel` and `initrd` are files; without a kernel both come from the pinned stock guest. `script` is shell
-    text; without one the session is interactive. `timeout` bounds the whole run (None: a session may last).
+    text; without one the session is interactive. `firmware` (uefi, u-boot or a file) runs in place of a kernel, which
+    excludes everything that is about kernels. `timeout` bounds the whole run (None: a session may last).
     """
 
     kernel: Path | None = None
     initrd: Path | None = None
+    firmware: str | None = None
     append: str = DEFAULT_APPEND
     memory: int = 512 * MIB
     cpus: int = 2
@@ -50,6 +52,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_size(self.memory, self.cpus)
         _check_host(self.memory, self.host_cpus)
+        self._check_firmware()
         if self.cpu_model not in CPU_MODELS:
             hint = f"choose one of {', '.join(CPU_MODELS)}"
             raise InvalidInput(
@@ -70,6 +73,19 @@ class RunOptions:
             raise InvalidInput(
                 "an empty script", where="--script", hint="give commands for the guest's shell"
             )
+
+    def _check_firmware(self) -> None:
+        if self.firmware is None:
+            return
+        for given, option, hint in (
+            (self.kernel is not None, "--kernel", "give one of them"),
+            (self.initrd is not None, "--initrd", "an initial RAM disk needs a kernel"),
+            (self.load_address is not None, "--load-address", "firmware lies at address 0"),
+            (self.append != DEFAULT_APPEND, "--append", "a command line needs a kernel"),
+            (self.script is not None, "--script", "pipe the firmware's own commands into the run"),
+        ):
+            if given:
+                raise InvalidInput(f"both --firmware and {option}", where=option, hint=hint)
 
     @property
     def machine_memory(self) -> int:
@@ -133,6 +149,7 @@ def parse_options(
     *,
     kernel: str = "",
     initrd: str = "",
+    firmware: str = "",
     append: str = "",
     memory: str = "512M",
     cpus: str | int = 2,
@@ -156,6 +173,7 @@ def parse_options(
     return RunOptions(
         kernel=Path(kernel).expanduser() if kernel else None,
         initrd=Path(initrd).expanduser() if initrd else None,
+        firmware=firmware or None,
         append=append or DEFAULT_APPEND,
         memory=parse_memory(memory),
         cpus=parse_number(cpus, "--cpus"),

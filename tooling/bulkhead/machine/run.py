@@ -16,6 +16,8 @@ from pathlib import Path
 from bulkhead.errors import BulkheadError, InvalidInput, MachineTimeout
 from bulkhead.image import build
 from bulkhead.machine.errors import EnginePanic
+from bulkhead.machine.firmware import plan_firmware, read_firmware
+from bulkhead.machine.firmware_session import pipe_lines
 from bulkhead.machine.guest import GuestPlan, plan_guest
 from bulkhead.machine.guest_console import GuestConsole, GuestDied
 from bulkhead.machine.hypervisor import INITRD, KERNEL, Hypervisor, MachineSpec, count_boot, hypervisor
@@ -80,6 +82,10 @@ class Guest:
 
 def read_guest(options: RunOptions) -> Guest:
     """Read and check the guest that was asked for (the pinned stock guest if none was)."""
+    if options.firmware is not None:
+        firmware = read_firmware(options.firmware)
+        plan = plan_firmware(firmware, memory=options.memory, cpus=options.cpus, cpu_model=options.cpu_model)
+        return Guest(firmware, b"", plan)
     stock = guests.ensure() if options.kernel is None else None
     kernel_path = options.kernel or (stock.kernel if stock else Path())
     initrd_path = options.initrd or (stock.initrd if stock else None)
@@ -152,7 +158,7 @@ def _guest_life(
             result.output, result.status = done.output, done.status
             reporter.output(done.output)
         else:
-            _interactive(host, console, reporter)
+            _interactive(host, console, reporter, firmware=options.firmware is not None)
     finally:
         if options.script is None:
             result.output = bytes(console.output)
@@ -175,10 +181,13 @@ def _close(host: Hypervisor, vm: int, console: GuestConsole, reporter: Reporter,
     result.stats = replace(result.stats, pages_reclaimed=host.shim.stats().pages_reclaimed)
 
 
-def _interactive(host: Hypervisor, console: GuestConsole, reporter: Reporter) -> None:
+def _interactive(host: Hypervisor, console: GuestConsole, reporter: Reporter, *, firmware: bool) -> None:
     """The user's terminal is the guest's until Ctrl-], the guest's end, or the end of piped input."""
     keyboard = Keyboard(host.machine.loop, console.send)
     reporter.say(f"VM {console.vm} runs{'; Ctrl-] leaves' if keyboard.is_terminal else ''}")
+    if firmware and not keyboard.is_terminal:
+        pipe_lines(host, console, reporter, keyboard)
+        return
     shown = 0 if keyboard.is_terminal else _await_prompt(host, console, reporter)
     with keyboard.attached():
         while console.end is None and not keyboard.left:

@@ -60,6 +60,14 @@ class Keyboard:
         if data:
             self._send(data)
 
+    def line(self) -> bytes | None:
+        """The next line that was typed, without its end; the rest if there will be no more; None: not yet, or none."""
+        head, end, tail = self._pending.partition(b"\n")
+        if not end and not (self.ended and head):
+            return None
+        self._pending = tail
+        return bytes(head)
+
     def _ready(self) -> None:
         data = os.read(self._fd, 1024)
         if self.is_terminal and LEAVE in data:

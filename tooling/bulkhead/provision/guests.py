@@ -1,4 +1,7 @@
-"""The stock guest: Debian's unmodified arm64 cloud kernel and a BusyBox initial RAM disk. Trust label: TOOL."""
+"""The stock guest: Debian's unmodified arm64 cloud kernel and a BusyBox initial RAM disk; stock firmware for guests.
+
+Trust label: TOOL.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from bulkhead.provision import apt, cpio, pins
 from bulkhead.provision.kernel_image import check_kernel
 from bulkhead.provision.paths import cache_dir, make_once, say
 
-__all__ = ["GuestImages", "check_kernel", "ensure", "initial_ramdisk"]
+__all__ = ["GuestImages", "check_kernel", "ensure", "ensure_firmware", "initial_ramdisk"]
 
 READY = "bulkhead-guest: ready"
 _INIT = Path(__file__).with_name("guest-init.sh")
@@ -33,6 +36,29 @@ def ensure() -> GuestImages:
     key = hashlib.sha256("".join(inputs).encode()).hexdigest()[:16]
     root = make_once(cache_dir() / "guests" / key, lambda into: _build(into, packages))
     return GuestImages(check_kernel(root / "vmlinuz"), root / "initramfs.cpio")
+
+
+def ensure_firmware(name: str) -> Path:
+    """The pinned firmware `uefi` or `u-boot`, downloaded if the cache lacks it. Raises ProvisionError."""
+    pin = pins.group("firmware", name, "packages")[0]
+    source = str(pins.setting("firmware", name, "file"))
+    key = hashlib.sha256(f"{pin.sha256}{source}".encode()).hexdigest()[:16]
+    root = make_once(cache_dir() / "guests" / key, lambda into: _take_out(into, pin, source))
+    return root / Path(source).name
+
+
+def _take_out(into: Path, pin: pins.Pin, source: str) -> None:
+    deb = apt.fetch([pin])[pin.name]
+    files = into / "files"
+    files.mkdir()
+    apt.unpack(deb, files)
+    if not (files / source).is_file():
+        raise ProvisionError(
+            f"the package {pin.spec} does not hold {source}", where=files,
+            hint="the pins in pins.toml name a package of another form; correct them",
+        )  # fmt: skip
+    (files / source).rename(into / Path(source).name)
+    shutil.rmtree(files)
 
 
 def initial_ramdisk(busybox: bytes) -> bytes:
