@@ -92,8 +92,8 @@ def run(
     status = machine.main(
         options.parse_options(
             kernel=kernel, initrd=initrd, firmware=firmware, append=append, memory=memory, cpus=cpus,
-            load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu,
-            script=script, toolchain=toolchain,
+            load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json,
+            verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
         )
     )  # fmt: skip
     raise Exit(code=status)

@@ -75,9 +75,10 @@ class GuestConsole:
             raise GuestDied(f"{end.reason} {end.detail}".strip(), self.output)
         new = self.output.rfind(b"\n", 0, self._checked) + 1
         self._checked = len(self.output)
-        if PANIC.search(self.output, new):
+        if panic := PANIC.search(self.output, new):
             self._last_words()
-            raise GuestDied("its kernel panicked", self.output)
+            who = "kernel panicked" if b"Kernel" in panic[0] else "firmware crashed"
+            raise GuestDied(f"its {who}", self.output)
 
     def wait(self, text: bytes, seconds: float) -> None:
         """Wait until the guest has printed `text`. GuestDied or MachineTimeout otherwise."""
