@@ -55,6 +55,25 @@ global_asm!(
     probe_write el1_probe_write16, strh, w1
     probe_write el1_probe_write32, str,  w1
     probe_write el1_probe_write64, str,  x1
+    .global el1_probe_copy
+el1_probe_copy:                     // x0 = source, x1 = destination, x2 = armed word, x3 = length
+    probe_begin
+    orr     x9, x0, x1
+    tst     x9, #7
+    b.ne    2f
+1:  cmp     x3, #8
+    b.lo    2f
+    ldr     x9, [x0], #8
+    str     x9, [x1], #8
+    sub     x3, x3, #8
+    b       1b
+2:  cbz     x3, 3f
+    ldrb    w9, [x0], #1
+    strb    w9, [x1], #1
+    sub     x3, x3, #1
+    b       2b
+3:  dsb     sy
+    b       el1_probe_done
     .global el1_probe_execute
 el1_probe_execute:                  // x0 = address, x2 = armed word
     probe_begin
@@ -93,6 +112,7 @@ unsafe extern "C" {
     fn el1_probe_write16(address: u64, value: u64, armed: *const AtomicU64) -> u64;
     fn el1_probe_write32(address: u64, value: u64, armed: *const AtomicU64) -> u64;
     fn el1_probe_write64(address: u64, value: u64, armed: *const AtomicU64) -> u64;
+    fn el1_probe_copy(source: u64, destination: u64, armed: *const AtomicU64, length: usize) -> u64;
     fn el1_probe_execute(address: u64, unused: u64, armed: *const AtomicU64) -> u64;
     fn el1_probe_resume();
 }
@@ -144,6 +164,34 @@ pub unsafe fn write(address: u64, value: u64, size: usize) -> Result<(), u64> {
     };
     // SAFETY: the probe touches `address`, which the caller vouches for, and the armed word.
     let esr = unsafe { probe(address, value, &ARMED[cpu::index()]) };
+    if esr == 0 { Ok(()) } else { Err(esr) }
+}
+
+/// Fills `bytes` from `address` on, in program order with other probes.
+///
+/// # Errors
+/// `ESR_EL1` of the exception that a load raised; `bytes` holds anything.
+///
+/// # Safety
+/// Loads from the range, if they do not fault, must have no effect that the program relies on not happening.
+pub unsafe fn load(address: u64, bytes: &mut [u8]) -> Result<(), u64> {
+    let destination = bytes.as_mut_ptr().expose_provenance() as u64;
+    // SAFETY: the destination is `bytes`, all of it initialised memory; the caller vouches for the source.
+    let esr = unsafe { el1_probe_copy(address, destination, &ARMED[cpu::index()], bytes.len()) };
+    if esr == 0 { Ok(()) } else { Err(esr) }
+}
+
+/// Stores `bytes` from `address` on, in program order with other probes.
+///
+/// # Errors
+/// `ESR_EL1` of the exception that a store raised; some bytes may have been stored.
+///
+/// # Safety
+/// The memory in the range, if the stores do not fault, must not be relied on by the program.
+pub unsafe fn store(address: u64, bytes: &[u8]) -> Result<(), u64> {
+    let source = bytes.as_ptr().expose_provenance() as u64;
+    // SAFETY: the source is `bytes`; the caller vouches for the destination.
+    let esr = unsafe { el1_probe_copy(source, address, &ARMED[cpu::index()], bytes.len()) };
     if esr == 0 { Ok(()) } else { Err(esr) }
 }
 

@@ -57,12 +57,49 @@ impl<'t> Frames<'t> {
         self.free.length + self.blocks.length * (FRAMES_PER_BLOCK - 1)
     }
 
-    /// Adds an unsplit block. Addresses outside the table are ignored.
+    /// Adds an unsplit block, or gives one back. Addresses outside the table are ignored.
     pub fn add_block(&mut self, address: u64) {
         if address % BLOCK_SIZE == 0 {
             let mut blocks = self.blocks;
             self.push(&mut blocks, address);
             self.blocks = blocks;
+        }
+    }
+
+    /// A whole block, if one is left that has not been split.
+    pub fn allocate_block(&mut self) -> Option<u64> {
+        let mut blocks = self.blocks;
+        let block = self.pop(&mut blocks);
+        self.blocks = blocks;
+        block
+    }
+
+    /// Puts an allocated block into `list`, with a number by which [`Frames::take_block`] finds it.
+    pub fn push_block(&mut self, list: &mut List, block: u64, number: u32) {
+        let before = list.length;
+        self.push(list, block);
+        if list.length != before {
+            // The link of the block's second frame is free: frames of a whole block are in no list.
+            if let Some(link) = self.links.get_mut(list.head as usize + 1) {
+                *link = number;
+            }
+        }
+    }
+
+    /// Takes the block with this number off `list`.
+    pub fn take_block(&mut self, list: &mut List, number: u32) -> Option<u64> {
+        let (mut previous, mut index) = (None, list.head);
+        loop {
+            let next = *self.links.get(index as usize)?;
+            if self.links.get(index as usize + 1) == Some(&number) {
+                match previous {
+                    None => list.head = next,
+                    Some(previous) => self.links[previous as usize] = next,
+                }
+                list.length -= 1;
+                return Some(self.base + u64::from(index) * FRAME_SIZE);
+            }
+            (previous, index) = (Some(index), next);
         }
     }
 

@@ -4,6 +4,7 @@ extern crate std;
 use super::*;
 use std::collections::HashSet;
 use std::vec;
+use std::vec::Vec;
 
 const BASE: u64 = 0x4000_0000;
 
@@ -56,6 +57,43 @@ fn a_refused_split_changes_nothing() {
         assert_eq!(frames.available(), 1 + 511);
         assert!(frames.allocate(|_, _| true).is_some());
         assert_eq!(frames.available(), 511);
+    });
+}
+
+#[test]
+fn blocks_are_found_by_their_number_and_come_back_whole() {
+    with_frames(5, |mut frames| {
+        let before = frames.available();
+        let mut list = List::EMPTY;
+        let blocks: Vec<u64> = (0..4).map(|_| frames.allocate_block().expect("a block is left")).collect();
+        assert_eq!((frames.allocate_block(), frames.available()), (None, 512));
+        for (number, block) in blocks.iter().enumerate() {
+            frames.push_block(&mut list, *block, 100 + number as u32);
+        }
+        assert_eq!(frames.take_block(&mut list, 7), None);
+        for number in [2, 0, 3] {
+            assert_eq!(frames.take_block(&mut list, 100 + number as u32), Some(blocks[number]));
+            frames.add_block(blocks[number]);
+        }
+        assert_eq!(frames.take_block(&mut list, 102), None);
+        assert_eq!((frames.pop(&mut list), list.is_empty()), (Some(blocks[1]), true));
+        frames.add_block(blocks[1]);
+        assert_eq!(frames.available(), before);
+    });
+}
+
+#[test]
+fn a_block_that_is_cut_while_it_is_given_away_keeps_the_count() {
+    with_frames(2, |mut frames| {
+        let before = frames.available();
+        let block = frames.allocate_block().expect("a block is left");
+        let table = frames.allocate(|_, _| panic!("no split is due")).expect("a frame");
+        frames.allocate(|_, _| panic!("no split is due")).expect("a frame for the host's table, for good");
+        for index in 0..FRAMES_PER_BLOCK {
+            frames.release(block + index * FRAME_SIZE);
+        }
+        frames.release(table);
+        assert_eq!(frames.available(), before);
     });
 }
 

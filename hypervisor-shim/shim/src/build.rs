@@ -1,21 +1,27 @@
 //! Building a VM: its tables, its images, its vCPUs (trust label: UNTRUSTED).
 
+use crate::devices::disk::Disk;
 use crate::memory;
 use crate::schedule;
 use crate::teardown;
 use crate::vm::{Activity, SLOTS, Slot, State, Vm};
-use bulkhead_abi::{FRAME_SIZE, MAP_MEASURED, MAP_ZEROED, RAM_RANGES, VCPUS_MAX, status};
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, MAP_MEASURED, MAP_ZEROED, RAM_RANGES, VCPUS_MAX, status};
 use bulkhead_el1::hvc::{self, CallError};
 use bulkhead_link::message::{Refusal, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Pages that a VM may relinquish before they are looked for.
+const RELINQUISHED_MAX: u64 = 512;
 
 /// Pages mapped since boot.
 pub static PAGES_MAPPED: AtomicU64 = AtomicU64::new(0);
 
 /// What a VM is made of. Addresses are the VM's (IPA), page-aligned.
 pub struct Plan<'p> {
-    /// Content and address of each image: kernel, initial RAM disk, device tree.
-    images: [(&'p [u8], u64); 3],
+    /// Content and address of each image: kernel, initial RAM disk, device tree, and a program that comes before the kernel.
+    images: [(&'p [u8], u64); 4],
+    /// Image and size of its disk.
+    disk: Option<(&'p [u8], u64)>,
     entry: u64,
     context: u64,
     ranges: [(u64, u64); RAM_RANGES],
@@ -36,7 +42,20 @@ impl<'p> Plan<'p> {
             None => (&[][..], 0),
         };
         let device_tree = (request.bytes("dtb")?, request.u64("dtb_address")?);
-        let images = [kernel, initrd, device_tree];
+        let first = match request.bytes("first") {
+            Ok(program) => (program, request.u64("first_address")?),
+            Err(_) => (&[][..], 0),
+        };
+        let disk = match request.optional_text("disk")? {
+            Some(name) => Some(find(name)?),
+            None => None,
+        };
+        let disk = match (disk, request.u64("disk_size")) {
+            (image, Ok(size)) if size > 0 => Some((image.unwrap_or_default(), size)),
+            (Some(image), _) => Some((image, image.len() as u64)),
+            (None, _) => None,
+        };
+        let images = [kernel, initrd, device_tree, first];
         if images.iter().any(|(content, address)| {
             address % FRAME_SIZE != 0 || address.checked_add(content.len() as u64 + FRAME_SIZE).is_none()
         }) {
@@ -45,7 +64,7 @@ impl<'p> Plan<'p> {
         let (ranges, _) = request.pairs("ram")?;
         let vcpus = request.index("cpus", VCPUS_MAX + 1)?;
         let (entry, time) = (request.u64("entry")?, request.u64("time").unwrap_or(0));
-        Ok(Self { images, entry, context: device_tree.1, ranges, vcpus, time })
+        Ok(Self { images, disk, entry, context: device_tree.1, ranges, vcpus, time })
     }
 }
 
@@ -81,6 +100,10 @@ fn build(index: usize, slot: &Slot, plan: &Plan) -> Result<[u64; 4], Refusal> {
     let mut vm = slot.vm.lock();
     *vm = Vm::new(plan.vcpus.min(VCPUS_MAX));
     vm.firmware.set_clock(plan.time);
+    vm.ranges = plan.ranges;
+    if let Some((image, size)) = plan.disk {
+        vm.disk = Some(Disk::new(image, size)?);
+    }
     let id = index as u64;
     let [(b0, s0), (b1, s1), (b2, s2), (b3, s3)] = plan.ranges;
     vm.root = donate(|root| hvc::vm_create(id, root, plan.vcpus as u64, 0, b0, s0, b1, s1, b2, s2, b3, s3))?;
@@ -122,11 +145,18 @@ fn load(index: usize, vm: &mut Vm, content: &[u8], address: u64) -> Result<(), R
     Ok(())
 }
 
-/// Gives the VM a zeroed page at `ipa`. That another vCPU's fault has brought it already is fine.
+/// Gives the VM zeroed memory at `ipa`: a whole block where that is possible, else a page. That another vCPU's fault
+/// has brought it already is fine.
 ///
 /// # Errors
 /// No memory is left, or the engine refused.
 pub fn map_zeroed(index: usize, vm: &mut Vm, ipa: u64) -> Result<(), Refusal> {
+    if vm.relinquished >= RELINQUISHED_MAX {
+        teardown::take_relinquished(index, vm);
+    }
+    if map_block(index, vm, ipa - ipa % BLOCK_SIZE)? {
+        return Ok(());
+    }
     let frame = memory::allocate()?;
     let mapped = map(index, vm, ipa, frame, MAP_ZEROED);
     if mapped.is_err() {
@@ -138,18 +168,83 @@ pub fn map_zeroed(index: usize, vm: &mut Vm, ipa: u64) -> Result<(), Refusal> {
     }
 }
 
-/// Maps `frame`, donating the tables that are missing.
-fn map(index: usize, vm: &mut Vm, ipa: u64, frame: u64, mode: u64) -> Result<(), Refusal> {
+/// Gives the VM a zeroed block at `ipa`, a multiple of 2 MiB; false if its RAM is smaller there, pages are there
+/// already, or no whole block is left.
+fn map_block(index: usize, vm: &mut Vm, ipa: u64) -> Result<bool, Refusal> {
+    let in_ram = |(base, size): &(u64, u64)| {
+        ipa >= *base && size.checked_sub(ipa - base).is_some_and(|behind| behind >= BLOCK_SIZE)
+    };
+    if !vm.ranges.iter().any(in_ram) {
+        return Ok(false);
+    }
+    let Some(block) = memory::allocate_block() else { return Ok(false) };
+    let answer = with_tables(index, vm, ipa, || hvc::map_block(index as u64, ipa, block));
+    match answer {
+        Ok(()) => {
+            memory::note_block(&mut vm.blocks, block, ipa);
+            PAGES_MAPPED.fetch_add(BLOCK_SIZE / FRAME_SIZE, Ordering::Relaxed);
+            Ok(true)
+        }
+        Err(refused) => {
+            memory::release_block(block);
+            match refused.values[0] {
+                Some(("status", status::ALREADY_MAPPED)) => Ok(false),
+                _ => Err(refused),
+            }
+        }
+    }
+}
+
+/// Cuts the block that holds `ipa` into pages. That another vCPU's exit has done it already is fine.
+///
+/// # Errors
+/// No memory is left, or the engine refused.
+pub fn split(vm: &mut Vm, ipa: u64) -> Result<(), Refusal> {
+    let Some(block) = memory::take_block(&mut vm.blocks, ipa) else { return Ok(()) };
+    match split_block(block) {
+        Ok(table) => {
+            memory::note(&mut vm.tables_3, table);
+            memory::note_pages(&mut vm.pages, block);
+            Ok(())
+        }
+        Err(refusal) => {
+            memory::note_block(&mut vm.blocks, block, ipa);
+            Err(refusal)
+        }
+    }
+}
+
+/// The frame that became the VM's table. The one that became the host's stays it for good, as after `host_split`.
+fn split_block(block: u64) -> Result<u64, Refusal> {
+    let host_table = memory::allocate()?;
+    let split = donate(|table| hvc::vm_split(block, table, host_table));
+    if split.is_err() {
+        memory::release(host_table);
+    }
+    split
+}
+
+/// Makes `call`, which maps something at `ipa`, and donates the tables that it says are missing.
+fn with_tables(
+    index: usize,
+    vm: &mut Vm,
+    ipa: u64,
+    mut call: impl FnMut() -> Result<[u64; 0], CallError>,
+) -> Result<(), Refusal> {
     const TABLE_LEVELS: usize = 2;
-    let id = index as u64;
-    let mut answer = hvc::patiently(|| hvc::map(id, ipa, frame, mode));
+    let mut answer = hvc::patiently(&mut call);
     for _ in 0..TABLE_LEVELS {
         let Err(CallError { status: status::TABLE_MISSING, detail: level, .. }) = answer else { break };
-        let table = donate(|table| hvc::table_donate(id, ipa, level, table))?;
+        let table = donate(|table| hvc::table_donate(index as u64, ipa, level, table))?;
         memory::note(if level == 2 { &mut vm.tables_2 } else { &mut vm.tables_3 }, table);
-        answer = hvc::patiently(|| hvc::map(id, ipa, frame, mode));
+        answer = hvc::patiently(&mut call);
     }
-    answer.map_err(refusal)?;
+    answer.map(|[]| ()).map_err(refusal)
+}
+
+/// Maps the page `frame`.
+fn map(index: usize, vm: &mut Vm, ipa: u64, frame: u64, mode: u64) -> Result<(), Refusal> {
+    with_tables(index, vm, ipa, || hvc::map(index as u64, ipa, frame, mode))?;
     memory::note(&mut vm.pages, frame);
     PAGES_MAPPED.fetch_add(1, Ordering::Relaxed);
     Ok(())

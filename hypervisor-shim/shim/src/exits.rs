@@ -2,9 +2,13 @@
 
 use crate::vm::{Activity, SLOTS, Vm};
 use crate::{build, devices, log, schedule};
-use bulkhead_abi::{NO_DEADLINE, exit, standard, status};
+use bulkhead_abi::{NO_DEADLINE, exit, id, standard, status};
 use bulkhead_el1::cpu;
 use bulkhead_el1::hvc::CallError;
+use bulkhead_link::message::Refusal;
+
+/// `event` of an exit WFI that is about WFE.
+const EVENT: u64 = 1;
 
 /// What the CPU does after an exit.
 pub enum Next {
@@ -12,6 +16,8 @@ pub enum Next {
     Again,
     /// Take the pending interrupts, then enter again.
     Interrupt,
+    /// Enter again once others had their turn.
+    Yield,
     /// Something else; the vCPU's activity says what becomes of it.
     Leave,
 }
@@ -22,6 +28,7 @@ pub fn handle(index: usize, vm: &mut Vm, vcpu: usize, results: &[u64; 9]) -> Nex
     let [class, data0, data1, data2, .., deadline] = *results;
     match class {
         exit::IRQ => Next::Interrupt,
+        exit::WFI if data0 == EVENT => Next::Yield,
         exit::WFI => wait(index, vm, vcpu, deadline),
         exit::MMIO_READ => {
             vm.vcpus[vcpu].reply = devices::read(index, vm, data0, data1);
@@ -32,10 +39,15 @@ pub fn handle(index: usize, vm: &mut Vm, vcpu: usize, results: &[u64; 9]) -> Nex
             Next::Again
         }
         exit::MEM_FAULT => {
-            if let Err(refusal) = build::map_zeroed(index, vm, data0) {
-                log!("VM {index}: no page for {data0:#x}: {} {:?}", refusal.text, refusal.values);
-                return end(index, vm, "error", data0, true);
-            }
+            let mapped = build::map_zeroed(index, vm, data0);
+            again_if(mapped, index, vm, data0)
+        }
+        exit::NEEDS_SPLIT => {
+            let split = build::split(vm, data0);
+            again_if(split, index, vm, data0)
+        }
+        exit::SHARE => {
+            shared(vm, data0, data1);
             Next::Again
         }
         exit::SGI => {
@@ -53,6 +65,27 @@ pub fn handle(index: usize, vm: &mut Vm, vcpu: usize, results: &[u64; 9]) -> Nex
             log!("VM {index}: unknown exit class {class}");
             end(index, vm, "error", class, true)
         }
+    }
+}
+
+/// Enters again if the VM got the memory that it needs at `ipa`.
+fn again_if(got: Result<(), Refusal>, index: usize, vm: &mut Vm, ipa: u64) -> Next {
+    match got {
+        Ok(()) => Next::Again,
+        Err(refusal) => {
+            log!("VM {index}: no memory for {ipa:#x}: {} {:?}", refusal.text, refusal.values);
+            end(index, vm, "error", ipa, true)
+        }
+    }
+}
+
+/// The VM has shared, unshared or relinquished the page at `ipa`. What it shares is accepted when it is used.
+fn shared(vm: &mut Vm, function: u64, ipa: u64) {
+    if function != id::SHARE {
+        vm.shared.forget(ipa);
+    }
+    if function == id::RELINQUISH {
+        vm.relinquished += 1;
     }
 }
 
@@ -77,7 +110,7 @@ fn end(index: usize, vm: &mut Vm, reason: &str, detail: u64, kill: bool) -> Next
     Next::Leave
 }
 
-/// The vCPU executed WFI (or WFE): it sleeps unless something is there for it.
+/// The vCPU executed WFI: it sleeps unless something is there for it.
 fn wait(index: usize, vm: &mut Vm, vcpu: usize, deadline: u64) -> Next {
     let deadline = if vm.gic.timer_enabled(vcpu) { deadline } else { NO_DEADLINE };
     if vm.gic.has_deliverable(vcpu) || deadline <= cpu::now() {

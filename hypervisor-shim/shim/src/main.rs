@@ -14,6 +14,7 @@ mod log;
 mod manage;
 mod memory;
 mod schedule;
+mod shared;
 mod teardown;
 mod vm;
 

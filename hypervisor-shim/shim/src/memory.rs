@@ -1,7 +1,7 @@
 //! The host's RAM: which frames can be given away, and the boot loader's images in it (trust label: UNTRUSTED).
 
-use bulkhead_abi::{BLOCK_SIZE, BootInfo, FRAME_SIZE, Range};
-use bulkhead_el1::hvc;
+use bulkhead_abi::{BLOCK_SIZE, BootInfo, FRAME_SIZE, Range, status};
+use bulkhead_el1::hvc::{self, CallError};
 use bulkhead_el1::lock::Mutex;
 use bulkhead_link::message::Refusal;
 use bulkhead_logic::frames::{Frames, List};
@@ -83,7 +83,7 @@ pub fn available() -> u64 {
 /// None is left, or the engine refused to split a block.
 pub fn allocate() -> Result<u64, Refusal> {
     let mut refusal = Refusal::state("out of memory");
-    let split = |block, table| match hvc::patiently(|| hvc::host_split(block, table)) {
+    let split = |block, table| match split(block, table) {
         Ok([]) => true,
         Err(error) => {
             refusal = Refusal::call(error.call, error.status, error.detail);
@@ -91,6 +91,38 @@ pub fn allocate() -> Result<u64, Refusal> {
         }
     };
     with_frames(|frames| frames.allocate(split)).ok_or(refusal)
+}
+
+/// Splits a block of the host, which nobody may have touched since boot: a load makes the engine clear it.
+fn split(block: u64, table: u64) -> Result<[u64; 0], CallError> {
+    match hvc::patiently(|| hvc::host_split(block, table)) {
+        Err(CallError { status: status::NOT_CLEARED, .. }) => {
+            // SAFETY: a load from a block of the host.
+            unsafe { core::ptr::with_exposed_provenance::<u64>(block as usize).read_volatile() };
+            hvc::patiently(|| hvc::host_split(block, table))
+        }
+        answer => answer,
+    }
+}
+
+/// A whole block of the host, if one is left.
+pub fn allocate_block() -> Option<u64> {
+    with_frames(|frames| frames.allocate_block())
+}
+
+/// Gives back a block that is the host's.
+pub fn release_block(block: u64) {
+    with_frames(|frames| frames.add_block(block));
+}
+
+/// Notes in `list` the block that was given away for the 2 MiB of a VM at `ipa`.
+pub fn note_block(list: &mut List, block: u64, ipa: u64) {
+    with_frames(|frames| frames.push_block(list, block, (ipa / BLOCK_SIZE) as u32));
+}
+
+/// Takes the block for the 2 MiB at `ipa` off `list`.
+pub fn take_block(list: &mut List, ipa: u64) -> Option<u64> {
+    with_frames(|frames| frames.take_block(list, (ipa / BLOCK_SIZE) as u32))
 }
 
 /// Gives back a frame that is the host's.
@@ -101,6 +133,11 @@ pub fn release(frame: u64) {
 /// Notes in `list` a frame that was given away.
 pub fn note(list: &mut List, frame: u64) {
     with_frames(|frames| frames.push(list, frame));
+}
+
+/// Notes in `list` all the frames of a block.
+pub fn note_pages(list: &mut List, block: u64) {
+    steps(Range { base: block, size: BLOCK_SIZE }, FRAME_SIZE).for_each(|frame| note(list, frame));
 }
 
 /// Takes a frame off `list`.
@@ -122,6 +159,28 @@ pub fn with_bytes<T>(frame: u64, action: impl FnOnce(&mut [u8; FRAME_SIZE as usi
     let pointer = core::ptr::with_exposed_provenance_mut::<[u8; FRAME_SIZE as usize]>(frame as usize);
     // SAFETY: an allocated frame of the host, of which no other reference exists.
     action(unsafe { &mut *pointer })
+}
+
+/// Fills a block of the host with `content`, at most a block long, and zeros behind it.
+pub fn fill_block(block: u64, content: &[u8]) {
+    let pages = content.chunks(FRAME_SIZE as usize).chain(core::iter::repeat(&[][..]));
+    for (frame, page) in steps(Range { base: block, size: BLOCK_SIZE }, FRAME_SIZE).zip(pages) {
+        fill(frame, page);
+    }
+}
+
+/// Copies from memory of the host that was allocated and that nobody else uses.
+pub fn copy_out(address: u64, bytes: &mut [u8]) {
+    let pointer = core::ptr::with_exposed_provenance::<u8>(address as usize);
+    // SAFETY: as the caller says; `bytes` is other memory.
+    unsafe { pointer.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
+}
+
+/// Copies into memory of the host that was allocated and that nobody else uses.
+pub fn copy_in(address: u64, bytes: &[u8]) {
+    let pointer = core::ptr::with_exposed_provenance_mut::<u8>(address as usize);
+    // SAFETY: as the caller says; `bytes` is other memory.
+    unsafe { pointer.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
 }
 
 /// Whether a frame of the host holds zeros only.

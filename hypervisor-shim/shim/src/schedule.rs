@@ -154,6 +154,7 @@ impl Scheduler {
             match self.enter(index, vcpu, end) {
                 Next::Again => {}
                 Next::Interrupt => take_interrupts(),
+                Next::Yield => end = end.min(self.turn_of_others()),
                 Next::Leave => return,
             }
             let wanted = self.cpu == 0 && RECEIVED.swap(false, Ordering::Relaxed);
@@ -166,6 +167,11 @@ impl Scheduler {
                 return;
             }
         }
+    }
+
+    /// Now if another vCPU is ready, else never.
+    fn turn_of_others(&self) -> u64 {
+        if self.pick(Some(self.last)).is_ok() { cpu::now() } else { NO_DEADLINE }
     }
 
     fn slice_end(&self) -> u64 {

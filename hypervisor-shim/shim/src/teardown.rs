@@ -3,8 +3,9 @@
 use crate::memory;
 use crate::schedule;
 use crate::vm::{SLOTS, State, Vm, existing};
-use bulkhead_el1::cpu;
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE};
 use bulkhead_el1::hvc::{self, CallError};
+use bulkhead_el1::{cpu, probe};
 use bulkhead_link::message::Refusal;
 use bulkhead_logic::frames::List;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -82,6 +83,9 @@ fn refusal(error: CallError) -> Refusal {
 pub fn take_apart(index: usize, vm: &mut Vm) -> Result<Returned, Refusal> {
     let mut returned = Returned { frames: 0, scrubbed: true };
     vm.firmware.unplug();
+    if let Some(disk) = vm.disk.take() {
+        disk.release();
+    }
     if vm.root == 0 {
         return Ok(returned);
     }
@@ -93,12 +97,50 @@ pub fn take_apart(index: usize, vm: &mut Vm) -> Result<Returned, Refusal> {
             returned.take(core::mem::take(&mut vcpu.frame));
         }
     }
+    take_relinquished(index, vm);
     take_list(&mut vm.pages, &mut returned, hvc::reclaim)?;
+    take_blocks(&mut vm.blocks, &mut returned)?;
     take_list(&mut vm.tables_3, &mut returned, hvc::table_reclaim)?;
     take_list(&mut vm.tables_2, &mut returned, hvc::table_reclaim)?;
     hvc::patiently(|| hvc::vm_destroy(index as u64)).map_err(refusal)?;
     returned.take(core::mem::take(&mut vm.root));
     Ok(returned)
+}
+
+/// Takes back the blocks that are still whole.
+fn take_blocks(list: &mut List, returned: &mut Returned) -> Result<(), Refusal> {
+    while let Some(block) = memory::take(list) {
+        if let Err(error) = hvc::patiently(|| hvc::reclaim_block(block)) {
+            // Its number does not matter any more: nothing looks for a block of a VM that is being taken apart.
+            memory::note_block(list, block, 0);
+            return Err(refusal(error));
+        }
+        let mut frames = (block..block + BLOCK_SIZE).step_by(FRAME_SIZE as usize);
+        returned.scrubbed &= frames.all(memory::is_zero);
+        returned.frames += BLOCK_SIZE / FRAME_SIZE;
+        PAGES_RECLAIMED.fetch_add(BLOCK_SIZE / FRAME_SIZE, Ordering::Relaxed);
+        memory::release_block(block);
+    }
+    Ok(())
+}
+
+/// Frees those of the VM's pages that it has relinquished: of all its pages, the host can touch these only, once it
+/// has given up those that it had accepted.
+pub fn take_relinquished(index: usize, vm: &mut Vm) {
+    vm.shared.release_all(index);
+    if vm.relinquished == 0 {
+        return;
+    }
+    let mut kept = List::EMPTY;
+    while let Some(frame) = memory::take(&mut vm.pages) {
+        // SAFETY: a load from a frame that is the VM's, where it faults, or the host's.
+        match unsafe { probe::read(frame, 8) } {
+            Ok(_) => memory::release(frame),
+            Err(_) => memory::note(&mut kept, frame),
+        }
+    }
+    vm.pages = kept;
+    vm.relinquished = 0;
 }
 
 /// Takes back every frame of `list` by `call`.

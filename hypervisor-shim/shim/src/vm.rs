@@ -5,7 +5,9 @@
 
 use crate::console::Console;
 use crate::devices::firmware::Firmware;
-use bulkhead_abi::{NO_DEADLINE, VCPUS_MAX};
+use crate::devices::disk::Disk;
+use crate::shared::Shared;
+use bulkhead_abi::{NO_DEADLINE, RAM_RANGES, VCPUS_MAX};
 use bulkhead_el1::lock::Mutex;
 use bulkhead_el1::{channel, hvc};
 use bulkhead_link::message::Refusal;
@@ -75,10 +77,20 @@ pub struct Vm {
     pub firmware: Firmware,
     /// What it prints.
     pub console: Console,
+    /// Its disk, if it has one.
+    pub disk: Option<Disk>,
+    /// The pages of it that the host has accepted.
+    pub shared: Shared,
+    /// Base and size of its RAM.
+    pub ranges: [(u64, u64); RAM_RANGES],
     /// Root table; 0: none.
     pub root: u64,
-    /// Pages it got.
+    /// Pages it got; some of them may be among those that it relinquished.
     pub pages: List,
+    /// Whole blocks it got.
+    pub blocks: List,
+    /// Pages that it relinquished and that are still in `pages`.
+    pub relinquished: u64,
     /// Level 2 tables it got.
     pub tables_2: List,
     /// Level 3 tables it got.
@@ -97,8 +109,13 @@ impl Vm {
             uart: Pl011::new(),
             firmware: Firmware::new(),
             console: Console::new(),
+            disk: None,
+            shared: Shared::NONE,
+            ranges: [(0, 0); RAM_RANGES],
             root: 0,
             pages: List::EMPTY,
+            blocks: List::EMPTY,
+            relinquished: 0,
             tables_2: List::EMPTY,
             tables_3: List::EMPTY,
             log_budget: 16,

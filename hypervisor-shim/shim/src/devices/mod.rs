@@ -3,6 +3,7 @@
 //! nothing, and is logged a few times.
 
 pub mod firmware;
+pub mod disk;
 mod gic;
 pub mod uart;
 
@@ -18,8 +19,15 @@ struct Window {
 }
 
 /// The platform: addresses are those of QEMU's machine `virt`.
-const WINDOWS: [Window; 6] =
-    [gic::DISTRIBUTOR, gic::REDISTRIBUTORS, uart::WINDOW, firmware::FLASH, firmware::CLOCK, firmware::CONFIGURATION];
+const WINDOWS: [Window; 7] = [
+    gic::DISTRIBUTOR,
+    gic::REDISTRIBUTORS,
+    uart::WINDOW,
+    disk::WINDOW,
+    firmware::FLASH,
+    firmware::CLOCK,
+    firmware::CONFIGURATION,
+];
 
 /// Value of a load of `size` bytes at `address`.
 pub fn read(index: usize, vm: &mut Vm, address: u64, size: u64) -> u64 {
