@@ -72,6 +72,7 @@ def run(
     kernel: str = "",
     initrd: str = "",
     firmware: str = "",
+    disk: str = "",
     append: str = "",
     memory: str = "512M",
     cpus: str = "2",
@@ -91,7 +92,7 @@ def run(
 
     status = machine.main(
         options.parse_options(
-            kernel=kernel, initrd=initrd, firmware=firmware, append=append, memory=memory, cpus=cpus,
+            kernel=kernel, initrd=initrd, firmware=firmware, disk=disk, append=append, memory=memory, cpus=cpus,
             load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json,
             verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
         )

@@ -3,7 +3,7 @@
 use crate::memory;
 use crate::schedule;
 use crate::vm::{SLOTS, State, Vm, existing};
-use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE};
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, status};
 use bulkhead_el1::hvc::{self, CallError};
 use bulkhead_el1::{cpu, probe};
 use bulkhead_link::message::Refusal;
@@ -97,7 +97,6 @@ pub fn take_apart(index: usize, vm: &mut Vm) -> Result<Returned, Refusal> {
             returned.take(core::mem::take(&mut vcpu.frame));
         }
     }
-    take_relinquished(index, vm);
     take_list(&mut vm.pages, &mut returned, hvc::reclaim)?;
     take_blocks(&mut vm.blocks, &mut returned)?;
     take_list(&mut vm.tables_3, &mut returned, hvc::table_reclaim)?;
@@ -124,13 +123,10 @@ fn take_blocks(list: &mut List, returned: &mut Returned) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Frees those of the VM's pages that it has relinquished: of all its pages, the host can touch these only, once it
-/// has given up those that it had accepted.
+/// Frees those of a living VM's pages that it has relinquished: of all its pages, the host can touch these only, once
+/// it has given up those that it had accepted.
 pub fn take_relinquished(index: usize, vm: &mut Vm) {
     vm.shared.release_all(index);
-    if vm.relinquished == 0 {
-        return;
-    }
     let mut kept = List::EMPTY;
     while let Some(frame) = memory::take(&mut vm.pages) {
         // SAFETY: a load from a frame that is the VM's, where it faults, or the host's.
@@ -150,11 +146,15 @@ fn take_list(
     call: fn(u64) -> Result<[u64; 0], CallError>,
 ) -> Result<(), Refusal> {
     while let Some(frame) = memory::take(list) {
-        if let Err(error) = hvc::patiently(|| call(frame)) {
-            memory::note(list, frame);
-            return Err(refusal(error));
+        match hvc::patiently(|| call(frame)) {
+            Ok([]) => returned.take(frame),
+            // The VM has relinquished it.
+            Err(CallError { status: status::NOT_OWNED, .. }) => memory::release(frame),
+            Err(error) => {
+                memory::note(list, frame);
+                return Err(refusal(error));
+            }
         }
-        returned.take(frame);
     }
     Ok(())
 }

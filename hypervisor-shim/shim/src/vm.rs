@@ -4,8 +4,8 @@
 //! lock, and only the boot CPU moves it between the other states.
 
 use crate::console::Console;
-use crate::devices::firmware::Firmware;
 use crate::devices::disk::Disk;
+use crate::devices::firmware::Firmware;
 use crate::shared::Shared;
 use bulkhead_abi::{NO_DEADLINE, RAM_RANGES, VCPUS_MAX};
 use bulkhead_el1::lock::Mutex;

@@ -14,6 +14,7 @@ from typing import Any
 import fdt
 
 from bulkhead.errors import InvalidInput
+from bulkhead.machine import disk
 from bulkhead.machine.kernel import Kernel
 
 MIB = 1 << 20
@@ -37,6 +38,7 @@ MIN_MEMORY = 16 * MIB
 MAX_MEMORY = 511 << 30  # 39-bit IPA space above RAM_BASE
 DTB_SPACE = 2 * MIB  # booting.rst: at most 2 MiB
 BLOCK = 2 * MIB
+PAGE = 4096
 
 Node = dict[str, Any]  # properties by name; None: a property without a value
 
@@ -70,6 +72,9 @@ class GuestPlan:
     dtb: bytes
     code: int = 0
     """Size of the range from address 0 that holds firmware."""
+    first: bytes = b""
+    """A program that is entered before the kernel, if any, at `first_address`."""
+    first_address: int = 0
 
     def link_arguments(self) -> dict[str, Any]:
         """The arguments of the hypervisor's `start` that follow from the plan."""
@@ -78,10 +83,11 @@ class GuestPlan:
             "kernel_address": self.kernel_address,
             "initrd_address": self.initrd_address,
             "dtb_address": self.dtb_address,
-            "entry": self.kernel_address,
+            "entry": self.first_address if self.first else self.kernel_address,
             "ram": [*([[0, self.code]] if self.code else []), [RAM_BASE, self.memory]],
             "cpus": self.cpus,
             "time": int(time.time()),
+            **({"first": self.first, "first_address": self.first_address} if self.first else {}),
         }
 
 
@@ -94,16 +100,19 @@ def plan_guest(
     append: str,
     load_address: int | None = None,
     cpu_model: str = "neoverse-n1",
+    with_disk: bool = False,
 ) -> GuestPlan:
     """Place kernel, initrd (0: none) and device tree. InvalidInput if they do not fit `memory`.
 
     The kernel goes to RAM's start plus its text offset (flat binaries to `load_address`), the initrd to the
-    next 2 MiB boundary after everything the kernel claims, the device tree to the last 2 MiB.
+    next 2 MiB boundary after everything the kernel claims, the device tree to the last 2 MiB. A guest with a disk
+    has the pool that it shares at RAM's start, and everything else behind it.
     """
     check_size(memory, cpus)
     end = RAM_BASE + memory
     dtb_address = end - DTB_SPACE
-    kernel_address = RAM_BASE + kernel.text_offset if load_address is None else load_address
+    first_free = RAM_BASE + (disk.POOL_SIZE if with_disk else 0)
+    kernel_address = first_free + kernel.text_offset if load_address is None else load_address
     if not RAM_BASE <= kernel_address < end or kernel_address % 4096:
         raise InvalidInput(
             f"{kernel_address:#x} is no load address",
@@ -119,8 +128,18 @@ def plan_guest(
             hint=f"ask for {needed}M or more",
         )
     initrd = (initrd_address, initrd_address + initrd_size) if initrd_size else None
-    dtb = device_tree(memory=memory, cpus=cpus, append=append, initrd=initrd, cpu_model=cpu_model)
-    return GuestPlan(memory, cpus, kernel_address, initrd_address, initrd_size, dtb_address, dtb)
+    devices, first = {}, b""
+    if with_disk:
+        append = f"{append} {disk.APPEND}".lstrip()
+        devices = disk.nodes(RAM_BASE)
+        first = disk.share_first(RAM_BASE, disk.POOL_SIZE, kernel_address)
+    dtb = device_tree(
+        memory=memory, cpus=cpus, append=append, initrd=initrd, cpu_model=cpu_model, devices=devices
+    )
+    return GuestPlan(
+        memory, cpus, kernel_address, initrd_address, initrd_size, dtb_address, dtb,
+        first=first, first_address=end - PAGE,
+    )  # fmt: skip
 
 
 def cells(*values: int) -> list[int]:

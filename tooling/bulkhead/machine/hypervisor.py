@@ -21,7 +21,7 @@ from bulkhead.machine.qemu import QemuConfig, QemuMachine
 from bulkhead.machine.shim import Destroyed, Shim, StartedVm
 from bulkhead.machine.store import write_store
 
-KERNEL, INITRD = "kernel", "initrd"  # names in the image store
+KERNEL, INITRD, DISK = "kernel", "initrd", "disk"  # names in the image store
 READY_SECONDS = 60.0
 NANOSECONDS = 1_000_000_000
 # Stages of the engine's boot in the order of the counters (`Stage` in engine/image/src/time.rs).
@@ -61,9 +61,17 @@ class Hypervisor:
         with stopped_view(self.machine, self.symbols) as view:
             yield view
 
-    def start(self, plan: GuestPlan, *, initrd: bool = True) -> StartedVm:
-        """Create and run the VM that `plan` describes, from the store's kernel and initrd."""
-        return self.shim.start(plan, kernel=KERNEL, initrd=INITRD if initrd else None)
+    def start(
+        self, plan: GuestPlan, *, initrd: bool = True, disk: bool = False, disk_size: int = 0
+    ) -> StartedVm:
+        """Create and run the VM that `plan` describes, from the store's kernel, initrd and disk.
+
+        The disk has `disk_size` bytes if that is not 0; with no file of the store, zeros.
+        """
+        return self.shim.start(
+            plan, kernel=KERNEL, initrd=INITRD if initrd else None, disk=DISK if disk else None,
+            disk_size=disk_size,
+        )  # fmt: skip
 
     def examine(self, vm: int) -> None:
         """Compare records with translation tables (CheckFailed) and remember the VM's frames."""

@@ -13,6 +13,7 @@ from bulkhead.errors import InvalidInput
 from bulkhead.provision.kernel_image import check_kernel
 
 FLAG_BIG_ENDIAN = 1
+DISK_MAX = 128 << 20  # bytes
 GIVE_IMAGE = "give an uncompressed arm64 Image with --kernel (or a flat binary with --load-address)"
 
 
@@ -38,6 +39,15 @@ def read_file(path: Path, what: str) -> bytes:
         raise InvalidInput(f"the {what} cannot be read: {error.strerror}", where=path, hint=hint) from error
     if not content:
         raise InvalidInput(f"the {what} is empty", where=path, hint="check how it was made")
+    return content
+
+
+def read_disk(path: Path) -> bytes:
+    """The image of a disk. InvalidInput if it cannot be read or is larger than a guest's disk can be."""
+    content = read_file(path, "disk")
+    if len(content) > DISK_MAX:
+        hint = f"name a file of at most {DISK_MAX >> 20} MiB"
+        raise InvalidInput(f"the disk has {len(content) / (1 << 20):.0f} MiB", where=path, hint=hint)
     return content
 
 

@@ -18,6 +18,7 @@ MIB = 1 << 20
 UNITS = {"": MIB, "K": 1 << 10, "M": MIB, "G": 1 << 30}
 HOST_SHARE = 512 * MIB  # memory of the machine beyond the guest's: engine, hypervisor, image store
 HOST_CPUS_MAX = 8
+DISK_STEP = 2 * MIB
 CPU_MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
 APPEND_MAX = 2047  # Linux arch/arm64 COMMAND_LINE_SIZE is 2048 with its closing zero
 DEFAULT_APPEND = "console=ttyAMA0 quiet"
@@ -30,12 +31,14 @@ class RunOptions:
 
     `kernel` and `initrd` are files; without a kernel both come from the pinned stock guest. `script` is shell
     text; without one the session is interactive. `firmware` (uefi, u-boot or a file) runs in place of a kernel, which
-    excludes everything that is about kernels. `timeout` bounds the whole run (None: a session may last).
+    excludes everything that is about kernels. `disk` is a file of which the guest gets a copy as its disk. `timeout`
+    bounds the whole run (None: a session may last).
     """
 
     kernel: Path | None = None
     initrd: Path | None = None
     firmware: str | None = None
+    disk: Path | None = None
     append: str = DEFAULT_APPEND
     memory: int = 512 * MIB
     cpus: int = 2
@@ -80,6 +83,7 @@ class RunOptions:
         for given, option, hint in (
             (self.kernel is not None, "--kernel", "give one of them"),
             (self.initrd is not None, "--initrd", "an initial RAM disk needs a kernel"),
+            (self.disk is not None, "--disk", "no firmware shares the memory that a disk needs"),
             (self.load_address is not None, "--load-address", "firmware lies at address 0"),
             (self.append != DEFAULT_APPEND, "--append", "a command line needs a kernel"),
             (self.script is not None, "--script", "pipe the firmware's own commands into the run"),
@@ -90,7 +94,7 @@ class RunOptions:
     @property
     def machine_memory(self) -> int:
         """Bytes of RAM of the whole machine."""
-        return self.memory + HOST_SHARE
+        return self.memory + HOST_SHARE + 2 * _size_in_blocks(self.disk)
 
     @property
     def time_limit(self) -> float:
@@ -98,6 +102,14 @@ class RunOptions:
         if self.timeout is not None:
             return self.timeout
         return DEFAULT_TIMEOUT if self.script is not None else 86400.0
+
+
+def _size_in_blocks(path: Path | None) -> int:
+    """Bytes that a disk takes in the machine, which has it twice: the image store's, and the guest's copy."""
+    try:
+        return -(-path.stat().st_size // DISK_STEP) * DISK_STEP if path else 0
+    except OSError:
+        return 0  # reading it says why
 
 
 def _check_host(memory: int, host_cpus: int) -> None:
@@ -150,6 +162,7 @@ def parse_options(
     kernel: str = "",
     initrd: str = "",
     firmware: str = "",
+    disk: str = "",
     append: str = "",
     memory: str = "512M",
     cpus: str | int = 2,
@@ -174,6 +187,7 @@ def parse_options(
         kernel=Path(kernel).expanduser() if kernel else None,
         initrd=Path(initrd).expanduser() if initrd else None,
         firmware=firmware or None,
+        disk=Path(disk).expanduser() if disk else None,
         append=append or DEFAULT_APPEND,
         memory=parse_memory(memory),
         cpus=parse_number(cpus, "--cpus"),

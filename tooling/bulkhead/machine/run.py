@@ -20,8 +20,8 @@ from bulkhead.machine.firmware import plan_firmware, read_firmware
 from bulkhead.machine.firmware_session import pipe_lines
 from bulkhead.machine.guest import GuestPlan, plan_guest
 from bulkhead.machine.guest_console import GuestConsole, GuestDied
-from bulkhead.machine.hypervisor import INITRD, KERNEL, Hypervisor, MachineSpec, count_boot, hypervisor
-from bulkhead.machine.kernel import Kernel, read_file, read_kernel
+from bulkhead.machine.hypervisor import DISK, INITRD, KERNEL, Hypervisor, MachineSpec, count_boot, hypervisor
+from bulkhead.machine.kernel import Kernel, read_disk, read_file, read_kernel
 from bulkhead.machine.options import RunOptions
 from bulkhead.machine.qemu import interrupt_on_termination
 from bulkhead.machine.shim import Destroyed, Stats
@@ -74,10 +74,12 @@ class Guest:
     kernel: Kernel
     initrd: bytes
     plan: GuestPlan
+    disk: bytes = b""
 
     def store(self) -> dict[str, bytes]:
         """Its files as the image store carries them."""
-        return {KERNEL: self.kernel.content} | ({INITRD: self.initrd} if self.initrd else {})
+        files = {KERNEL: self.kernel.content, INITRD: self.initrd, DISK: self.disk}
+        return {name: content for name, content in files.items() if content}
 
 
 def read_guest(options: RunOptions) -> Guest:
@@ -93,9 +95,9 @@ def read_guest(options: RunOptions) -> Guest:
     initrd = read_file(initrd_path, "initrd") if initrd_path else b""
     plan = plan_guest(
         kernel, len(initrd), memory=options.memory, cpus=options.cpus, append=options.append,
-        load_address=options.load_address, cpu_model=options.cpu_model,
+        load_address=options.load_address, cpu_model=options.cpu_model, with_disk=options.disk is not None,
     )  # fmt: skip
-    return Guest(kernel, initrd, plan)
+    return Guest(kernel, initrd, plan, read_disk(options.disk) if options.disk else b"")
 
 
 def main(options: RunOptions) -> int:
@@ -119,6 +121,8 @@ def _run(options: RunOptions, reporter: Reporter, result: RunResult) -> None:
     for path, what in ((options.kernel, "kernel"), (options.initrd, "initrd")):
         if path is not None:
             read_file(path, what)
+    if options.disk is not None:
+        read_disk(options.disk)
     with reporter.stage("tools", result):
         program = qemu.ensure(options.qemu)
     with reporter.stage("guest", result):
@@ -148,7 +152,7 @@ def _guest_life(
     host: Hypervisor, guest: Guest, options: RunOptions, reporter: Reporter, result: RunResult
 ) -> None:
     with reporter.stage("start", result):
-        started = host.start(guest.plan, initrd=bool(guest.initrd))
+        started = host.start(guest.plan, initrd=bool(guest.initrd), disk=bool(guest.disk))
     result.measurement = started.measurement.hex()
     console = GuestConsole(host, started.vm)
     try:

@@ -128,9 +128,22 @@ class Shim:
             tuple(got["store"]),
         )
 
-    def start(self, plan: GuestPlan, *, kernel: str, initrd: str | None, timeout: float = 120.0) -> StartedVm:
-        """Create and run a VM as `plan` says, from the store's files named `kernel` and `initrd`."""
+    def start(
+        self,
+        plan: GuestPlan,
+        *,
+        kernel: str,
+        initrd: str | None,
+        disk: str | None = None,
+        disk_size: int = 0,
+        timeout: float = 120.0,
+    ) -> StartedVm:
+        """Create and run a VM as `plan` says, from the store's files named `kernel` and `initrd`.
+
+        Its disk is a copy of the store's file `disk`, or of `disk_size` bytes, zeros where the file ends.
+        """
         arguments = {"kernel": kernel, "initrd": initrd, **plan.link_arguments()}
+        arguments |= {"disk": disk, "disk_size": disk_size} if disk or disk_size else {}
         got = self.link.call("start", arguments, timeout=timeout)
         return StartedVm(int(got["vm"]), bytes(got["measurement"]))
 

@@ -7,6 +7,10 @@
 exec </dev/console >/dev/console 2>&1
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ PS1='guest# '
+# Devices that the platform describes and the kernel has no driver for.
+for device in /sys/bus/platform/devices/*.virtio_mmio; do
+    [ -e "$device" ] && insmod /modules/virtio_mmio.ko && insmod /modules/virtio_blk.ko
+done
 echo "bulkhead-guest: ready"
 # A session of its own on the real console device: that is what job control and Ctrl-C need.
 setsid cttyhack sh

@@ -6,7 +6,9 @@ Trust label: TOOL.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from bulkhead.provision.paths import cache_dir, make_once, say
 
 __all__ = ["GuestImages", "check_kernel", "ensure", "ensure_firmware", "initial_ramdisk"]
 
+MODULES = ("virtio_mmio", "virtio_blk")  # what a disk needs; neither depends on another module
 READY = "bulkhead-guest: ready"
 _INIT = Path(__file__).with_name("guest-init.sh")
 
@@ -61,8 +64,8 @@ def _take_out(into: Path, pin: pins.Pin, source: str) -> None:
     shutil.rmtree(files)
 
 
-def initial_ramdisk(busybox: bytes) -> bytes:
-    """The initial RAM disk around a static BusyBox program; the same bytes for the same program."""
+def initial_ramdisk(busybox: bytes, modules: Mapping[str, bytes] | None = None) -> bytes:
+    """The initial RAM disk around a static BusyBox program and kernel modules; the same bytes for the same programs."""
     return cpio.archive(
         [
             cpio.directory("bin"),
@@ -72,8 +75,21 @@ def initial_ramdisk(busybox: bytes) -> bytes:
             # Linux opens it for /init before anything can be mounted (major 5, minor 1: devices.txt).
             cpio.character_device("dev/console", 5, 1),
             cpio.program("init", _INIT.read_bytes()),
+            cpio.directory("modules"),
+            *(cpio.program(f"modules/{name}", content) for name, content in (modules or {}).items()),
         ]
     )
+
+
+def _module(files: Path, name: str) -> bytes:
+    """One of the kernel's modules, not compressed."""
+    found = list(files.glob(f"**/{name}.ko.xz"))
+    if len(found) != 1:
+        raise ProvisionError(
+            f"the guest packages do not hold one {name}.ko.xz", where=files,
+            hint="the pins in pins.toml name packages of another form; correct them",
+        )  # fmt: skip
+    return lzma.decompress(found[0].read_bytes())
 
 
 def _build(into: Path, packages: tuple[pins.Pin, ...]) -> None:
@@ -93,5 +109,6 @@ def _build(into: Path, packages: tuple[pins.Pin, ...]) -> None:
             hint="the pins in pins.toml name packages of another form; correct them",
         )  # fmt: skip
     kernels[0].rename(into / "vmlinuz")
-    (into / "initramfs.cpio").write_bytes(initial_ramdisk(busybox.read_bytes()))
+    modules = {f"{name}.ko": _module(files, name) for name in MODULES}
+    (into / "initramfs.cpio").write_bytes(initial_ramdisk(busybox.read_bytes(), modules))
     shutil.rmtree(files)

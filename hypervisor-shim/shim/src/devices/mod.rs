@@ -2,8 +2,8 @@
 //! joins a model of `logic/` to the VM, and a line in [`WINDOWS`]. An access to anything else reads as zero, does
 //! nothing, and is logged a few times.
 
-pub mod firmware;
 pub mod disk;
+pub mod firmware;
 mod gic;
 pub mod uart;
 
