@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from boot import machines
 from boot.machines import Spoil
+from boot.trees import STOP, Rebooting, damage, rebooting, reg, rewrite
 from bulkhead.errors import MachineTimeout
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
-
-STOP = "BULKHEAD STOP"
 
 
 def replace(old: bytes, new: bytes, count: int = -1) -> Spoil:
@@ -33,31 +33,13 @@ def replace(old: bytes, new: bytes, count: int = -1) -> Spoil:
     return spoil
 
 
-def magic(tree: bytearray) -> None:
-    """No device tree at all."""
-    tree[:4] = b"\0\0\0\0"
+def header(word: int, value: int) -> Spoil:
+    """Another value of a word of the header (Devicetree Specification 0.4, 5.2)."""
 
+    def spoil(tree: bytearray) -> None:
+        tree[4 * word : 4 * word + 4] = struct.pack(">I", value)
 
-def length(tree: bytearray) -> None:
-    """A length that no boot loader may hand over."""
-    tree[4:8] = struct.pack(">I", 3 * MIB)
-
-
-def cut(tree: bytearray) -> None:
-    """Structure and strings are where there is nothing."""
-    tree[8:16] = struct.pack(">II", len(tree), len(tree))
-
-
-def wrapping_ram(tree: bytearray) -> None:
-    """A RAM range that ends beyond the last address."""
-    ram = struct.pack(">QQ", RAM_BASE, 256 * MIB)
-    start = bytes(tree).index(ram)
-    tree[start : start + 16] = struct.pack(">QQ", RAM_BASE, (1 << 64) - 1)
-
-
-def reservations(tree: bytearray) -> None:
-    """A reservation block beyond the end of the tree."""
-    tree[16:20] = struct.pack(">I", len(tree) + 8)
+    return spoil
 
 
 def many_reservations(tree: bytearray) -> None:
@@ -69,33 +51,141 @@ def many_reservations(tree: bytearray) -> None:
     tree[16:20] = struct.pack(">I", place)
 
 
-def far_ram(tree: bytearray) -> None:
-    """RAM above what the engine's window shows."""
-    ram = struct.pack(">QQ", RAM_BASE, 256 * MIB)
-    start = bytes(tree).index(ram)
-    tree[start : start + 16] = struct.pack(">QQ", 1 << 46, 256 * MIB)
+def nested(tree: bytearray) -> None:
+    """A node in a node in a node, a thousand times."""
+    structure, size = struct.unpack(">I", tree[8:12])[0], 8 * 1000
+    tree[structure : structure + size] = struct.pack(">II", 1, 0) * 1000
 
+
+def endless_names(tree: bytearray) -> None:
+    """A megabyte of properties whose names have no end."""
+    structure = struct.unpack(">I", tree[8:12])[0]
+    tree[structure:] = (struct.pack(">II", 1, 0) + struct.pack(">III", 3, 0, 0) * MIB)[
+        : len(tree) - structure
+    ]
+    for word, value in ((3, structure + 8), (8, len(tree) - structure - 8), (9, len(tree) - structure)):
+        header(word, value)(tree)
+
+
+def remove(path: str) -> Spoil:
+    """Without a node."""
+    parent, _, name = path.rpartition("/")
+    return rewrite(lambda tree: tree.remove_node(name, parent))
+
+
+def put(path: str, name: str, *words: int) -> Spoil:
+    """With other cells in a property."""
+    return rewrite(lambda tree: tree.set_property(name, list(words), path))
+
+
+def twins(tree: bytearray) -> None:
+    """Two CPUs with one MPIDR."""
+    put("/cpus/cpu@1", "reg", 0)(tree)
+
+
+def more_memory(*regions: tuple[int, int]) -> Spoil:
+    """RAM as listed, instead of what is there."""
+    return reg(MEMORY, *regions)
+
+
+MEMORY = "/memory@40000000"
+UART0, UART1, RTC = "/pl011@9000000", "/pl011@9040000", "/pl031@9010000"
+GIC, SMMU, PCIE = "/intc@8000000", "/smmuv3@9050000", "/pcie@10000000"
+RAM = 256 * MIB
+WHOLE = (RAM_BASE, RAM)
 
 TREES: dict[str, tuple[Spoil, str]] = {
-    "no tree": (magic, "the device tree is missing"),
-    "too long": (length, "the device tree is missing"),
-    "cut": (cut, "PSCI firmware is missing"),
-    "PSCI by HVC": (replace(b"smc\0", b"hvc\0"), "PSCI firmware is missing"),
-    "no RAM": (replace(b"memory\0", b"mammon\0"), "RAM is missing"),
-    "RAM wraps": (wrapping_ram, "RAM ranges are malformed"),
-    "RAM too far": (far_ram, "RAM is out of reach"),
-    "reservations cut": (reservations, "the device tree is malformed"),
+    # The blob.
+    "no tree": (header(0, 0), "the device tree is missing"),
+    "too long": (header(1, 3 * MIB), "the device tree is missing"),
+    "shorter than its parts": (header(1, 64), "malformed: its header"),
+    "structure beyond the end": (header(2, MIB), "malformed: its header"),
+    "structure not aligned": (header(2, 57), "malformed: its header"),
+    "strings beyond the end": (header(3, MIB), "malformed: its header"),
+    "strings too long": (header(8, MIB), "malformed: its header"),
+    "another version": (header(5, 16), "malformed: its header"),
+    "a format of the future": (header(6, 18), "malformed: its header"),
+    "structure cut": (header(9, 400), "malformed: its structure"),
+    "strings cut": (header(8, 8), "malformed: its structure"),
+    "reservations beyond the end": (header(4, MIB + 8), "malformed: its header"),
+    "reservations without end": (header(4, MIB - 8), "malformed: its reservation block"),
+    "nested a thousand times": (nested, "malformed: nested too deeply"),
+    "names without end": (endless_names, "malformed: its structure"),
     "too many reservations": (many_reservations, "more than 8 reserved ranges"),
+    # Memory.
+    "no RAM": (replace(b"memory\0", b"mammon\0"), "RAM is missing"),
+    "no memory node": (remove(MEMORY), "RAM is missing"),
+    "RAM wraps": (more_memory((RAM_BASE, (1 << 64) - 1)), "RAM ranges are malformed"),
+    "half a range": (put(MEMORY, "reg", 0, RAM_BASE, 0), "RAM ranges are malformed"),
+    "cells of nobody's": (put("/", "#address-cells", 7), "RAM ranges are malformed"),
+    "RAM too far": (more_memory(WHOLE, (1 << 46, RAM)), "RAM is out of reach"),
+    "RAM too wide": (more_memory(WHOLE, (1 << 45, RAM)), "RAM is out of reach"),
+    "RAM without end": (more_memory((RAM_BASE, 1 << 62)), "RAM and a device overlap"),
+    "empty RAM": (more_memory((RAM_BASE, 0)), "a RAM range is empty (0x40000000)"),
+    "RAM twice": (more_memory(WHOLE, (RAM_BASE + RAM - 4096, RAM)), "two RAM ranges overlap (0x4ffff000)"),
+    "RAM over UART0": (more_memory(WHOLE, (0x0900_0000, 4096)), "RAM and a device overlap (0x9000000)"),
+    "RAM over configuration space": (more_memory((RAM_BASE, 300 << 30)), "RAM and a device overlap"),
+    "nine RAM ranges": (
+        more_memory(*((RAM_BASE + index * 16 * MIB, 8 * MIB) for index in range(9))),
+        "more than 8 RAM ranges",
+    ),
+    "RAM that is not there": (
+        more_memory((RAM_BASE, 2 * RAM)),
+        "nothing answers where the device tree says so",
+    ),
+    "RAM elsewhere than the engine": (
+        more_memory((RAM_BASE + 16 * MIB, RAM - 16 * MIB)),
+        "the engine does not lie in RAM",
+    ),
+    "RAM without the tree": (more_memory((RAM_BASE, RAM // 4)), "the device tree does not lie in RAM"),
+    # CPUs and firmware.
     "no CPUs": (replace(b"cpu\0", b"gpu\0"), "CPUs are missing: /cpus is empty"),
+    "no /cpus": (remove("/cpus"), "CPUs are missing: no node /cpus"),
+    "two CPUs with one MPIDR": (twins, "two CPUs of the device tree have the same MPIDR (0x0)"),
+    "an MPIDR that is none": (
+        put("/cpus/cpu@1", "reg", 1 << 31),
+        "a CPU of the device tree has no sound reg",
+    ),
+    "a CPU that is not there": (put("/cpus/cpu@1", "reg", 7), "a GIC redistributor belongs to no CPU"),
+    "no PSCI": (remove("/psci"), "PSCI firmware is missing"),
+    "PSCI by HVC": (replace(b"smc\0", b"hvc\0"), "PSCI firmware is missing"),
+    "PSCI of old": (replace(b"arm,psci-1.0\0", b"arm,psci-0.1\0"), "PSCI firmware is missing"),
+    # Devices.
     "no GIC": (replace(b"arm,gic-v3\0", b"arm,gic-v9\0"), "the GIC is missing"),
-    "GIC elsewhere": (
-        replace(struct.pack(">Q", 0x080A_0000), struct.pack(">Q", 0x080C_0000)),
-        "the GIC is not where",
+    "GIC disabled": (
+        rewrite(lambda tree: tree.set_property("status", "disabled", GIC)),
+        "the GIC is missing",
+    ),
+    "GIC elsewhere": (reg(GIC, (0x0800_0000, 0x1_0000), (0x080C_0000, 0xF4_0000)), "the GIC is not where"),
+    "one redistributor": (reg(GIC, (0x0800_0000, 0x1_0000), (0x080A_0000, 0x2_0000)), "fewer redistributors"),
+    "GIC without maintenance interrupt": (
+        put(GIC, "interrupts", 1, 8, 4),
+        "maintenance interrupt is not PPI 25",
+    ),
+    "ITS elsewhere": (reg(GIC + "/its@8080000", (0x0806_0000, 0x2_0000)), "the GIC's ITS is not where"),
+    "no timer": (remove("/timer"), "the timer is missing"),
+    "timer without interrupts": (
+        replace(b"interrupts\0", b"interropts\0"),
+        "maintenance interrupt is not PPI 25",
+    ),
+    "timer with three interrupts less": (put("/timer", "interrupts", 1, 13, 4), "not PPI 30 and PPI 27"),
+    "timer with another PPI": (
+        put("/timer", "interrupts", 1, 13, 4, 1, 14, 4, 1, 12, 4, 1, 10, 4),
+        "not PPI 30 and PPI 27",
+    ),
+    "timer with an SPI": (
+        put("/timer", "interrupts", 1, 13, 4, 1, 14, 4, 0, 11, 4, 1, 10, 4),
+        "not PPI 30 and PPI 27",
     ),
     "no UART": (replace(b"arm,pl011\0", b"arm,pl999\0"), "UART0 is missing"),
-    "SMMU elsewhere": (
-        replace(struct.pack(">Q", 0x0905_0000), struct.pack(">Q", 0x0906_0000)),
-        "the SMMU is not where",
+    "no management UART": (remove(UART1), "UART1, the management channel, is missing"),
+    "SMMU elsewhere": (reg(SMMU, (0x0907_0000, 0x2_0000)), "the SMMU is not where"),
+    "PCIe elsewhere": (reg(PCIE, (0x3F00_0000, 0x100_0000)), "PCIe configuration space is not where"),
+    "two devices in one place": (reg(RTC, (0x0900_0000, 4096)), "two devices of the device tree overlap"),
+    "a device in RAM": (reg(RTC, (RAM_BASE + 64 * MIB, 4096)), "RAM and a device overlap (0x44000000)"),
+    "a device with half an address": (
+        put(RTC, "reg", 0, 0x0901_0000, 0),
+        "a device of the device tree has a malformed",
     ),
 }
 
@@ -112,10 +202,47 @@ def refusal(config: QemuConfig, spoil: Spoil | None = None) -> str:
         return machine.console.text.partition(STOP)[2].splitlines()[0]
 
 
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Rebooting]:
+    """One machine that boots with every tree."""
+    config = QemuConfig(kernel=machines.image(), memory=RAM, halted=True, ignore=(STOP,))
+    with rebooting(config) as machine:
+        yield machine
+
+
+def test_the_tree_as_it_is(machine: Rebooting) -> None:
+    assert machine.boot(lambda tree: None) == ""
+    assert machine.boot(rewrite(lambda tree: None)) == ""
+
+
 @pytest.mark.parametrize(("spoil", "said"), TREES.values(), ids=TREES.keys())
-def test_a_device_tree_that_lacks_something(spoil: Spoil, said: str) -> None:
-    config = QemuConfig(kernel=machines.image(), memory=256 * MIB, halted=True)
-    assert said in refusal(config, spoil)
+def test_a_device_tree_that_is_wrong(machine: Rebooting, spoil: Spoil, said: str) -> None:
+    assert said in machine.boot(spoil)
+    # What was left of that boot does no harm to the next.
+    assert machine.boot(lambda tree: None) == ""
+
+
+DAMAGED = 60
+
+
+def test_damaged_trees(machine: Rebooting) -> None:
+    """The engine comes up, or says in words why not: it never panics or hangs."""
+    said = [machine.boot(damage(seed)) for seed in range(DAMAGED)]
+    assert "" in said
+    assert len({text.partition(" (")[0] for text in said}) > 4
+
+
+@pytest.mark.slow
+def test_many_damaged_trees() -> None:
+    config = QemuConfig(kernel=machines.image(), memory=RAM, halted=True, ignore=(STOP,))
+    with rebooting(config) as machine:
+        for seed in range(DAMAGED, 10 * DAMAGED):
+            machine.boot(damage(seed))
+
+
+def test_nothing_runs_at_el1_after_a_refusal() -> None:
+    config = QemuConfig(kernel=machines.image(), memory=RAM, halted=True)
+    assert "the GIC is missing" in refusal(config, TREES["no GIC"][0])
 
 
 def test_too_little_ram() -> None:

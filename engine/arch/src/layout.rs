@@ -42,6 +42,8 @@ pub const PHYSICAL_BITS: u32 = 46;
 pub const FRAMES_MAX: u64 = 0x1000_0000;
 /// Virtual address of GICD.
 pub const GICD: u64 = 0xa000_0800_0000;
+/// Virtual address of GIC_ITS.
+pub const GIC_ITS: u64 = 0xa000_0808_0000;
 /// Virtual address of redistributors, `GICR_STRIDE` apart, in the order of the CPU indices.
 pub const GICR: u64 = 0xa000_080a_0000;
 /// Virtual address of UART0.

@@ -9,7 +9,7 @@ use bulkhead_abi::{BOOT_MAGIC, BootInfo, Range, VERSION};
 use bulkhead_arch::statics::{CONFIG, Decided};
 use bulkhead_arch::{cpu, features, layout, smmu as arch_smmu};
 
-use crate::device_tree::{self, Machine};
+use crate::device_tree::{self, Machine, Refusal};
 use crate::early::{POOL, POOL_USED, ROOT};
 use crate::host_stage2::{self, HOST_ROOT};
 use crate::log::log;
@@ -45,14 +45,14 @@ pub extern "C" fn boot(load: u64, tree: u64, entry_ticks: u64) -> ! {
     match prepare(load, tree, &mut tables) {
         // SAFETY: the CPU's stack is mapped, its tables are complete, its destination is known.
         Ok(cpu) => unsafe { run_cpu(cpu) },
-        Err(missing) => stop(missing),
+        Err(refusal) => stop(&refusal),
     }
 }
 
 /// Every CPU, on its own stack: enters the host.
 pub extern "C" fn run_cpu_host(cpu: u64) -> ! {
     if let Err(missing) = gic::start_redistributor(cpu) {
-        stop(missing);
+        stop(&missing.into());
     }
     let (entry, context) = psci::destination(cpu);
     // SAFETY: boot mapped this CPU's area and all windows, and stored its decisions; PSCI starts each index once.
@@ -64,7 +64,7 @@ pub extern "C" fn run_cpu_host(cpu: u64) -> ! {
 }
 
 /// Everything up to the host's first instruction; answers the boot CPU's index.
-fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static str> {
+fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, Refusal> {
     let (machine, placed) = understand(load, tree, tables)?;
     features::check()?;
     mark(Stage::MachineKnown, now());
@@ -83,6 +83,9 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
     }
     let affinities = gic::affinities(machine.cpus, &machine.affinities)?;
     gic::start_distributor()?;
+    if machine.devices.has_its {
+        gic::close_its()?;
+    }
     memory::record_blocks(&plan, tables);
     let root = physical(HOST_ROOT.address(), load);
     host_stage2::build(&plan, root, reserved.host_level2, cpus, tables);
@@ -106,18 +109,18 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, &'static st
 }
 
 /// Reads the device tree and closes the SMMU: the first access to any device.
-fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Placed), &'static str> {
+fn understand(load: u64, tree: u64, tables: &mut Tables) -> Result<(Machine, Placed), Refusal> {
     let device_tree = map_device_tree(tree, tables)?;
     // SAFETY: mapped by the line above; nobody writes to it before the host runs.
     let blob = unsafe { core::slice::from_raw_parts((layout::RAM + tree) as *const u8, device_tree.size as usize) };
     let machine = device_tree::read(blob, device_tree)?;
-    if machine.has_smmu {
+    if machine.devices.has_smmu {
         smmu::close()?;
     }
     let random = seed::take(machine.seeds);
     uart::start();
     log!("Bulkhead {}, abi {VERSION}, loaded at {load:#x}", env!("CARGO_PKG_VERSION"));
-    log!("{} CPUs, {}", machine.cpus, if machine.has_smmu { "SMMU closed" } else { "no SMMU" });
+    log!("{} CPUs, {}", machine.cpus, if machine.devices.has_smmu { "SMMU closed" } else { "no SMMU" });
     log!("random numbers: {random}");
     for range in machine.ram.iter().filter(|range| range.size > 0) {
         log!("RAM {:#x}..{:#x}", range.base, end(*range));
@@ -142,14 +145,14 @@ fn open_devices(
     load: u64,
     tables: &mut Tables,
 ) -> Result<bool, &'static str> {
-    let listed = if machine.has_pcie { pcie::silence()? } else { Listed::NONE };
-    let shortcoming = if machine.has_smmu { smmu::shortcoming(plan.top()) } else { Some("there is none") };
+    let listed = if machine.devices.has_pcie { pcie::silence()? } else { Listed::NONE };
+    let shortcoming = if machine.devices.has_smmu { smmu::shortcoming(plan.top()) } else { Some("there is none") };
     if let Some(shortcoming) = shortcoming {
         log!("SMMU: {shortcoming}; no DMA");
         return Ok(false);
     }
     // Functions whose streams the tree does not lead through the SMMU would pass by it.
-    let listed = if machine.pcie_behind_smmu { listed } else { Listed::NONE };
+    let listed = if machine.devices.pcie_behind_smmu { listed } else { Listed::NONE };
     smmu::open(&listed, reserved.streams, reserved.dma_root, physical(arch_smmu::queue(), load))?;
     host_stage2::map_functions(&listed, host_root, tables);
     log!("SMMU: translates for {} PCIe functions", listed.functions().count());
@@ -237,8 +240,11 @@ fn physical(address: u64, load: u64) -> u64 {
 }
 
 /// Says what is missing and stops this CPU.
-fn stop(missing: &str) -> ! {
+pub fn stop(refusal: &Refusal) -> ! {
     uart::start();
-    let _ = writeln!(uart::Console, "BULKHEAD STOP {missing}");
+    let _ = match refusal.at {
+        Some(address) => writeln!(uart::Console, "BULKHEAD STOP {} ({address:#x})", refusal.what),
+        None => writeln!(uart::Console, "BULKHEAD STOP {}", refusal.what),
+    };
     stop::park()
 }

@@ -1,7 +1,9 @@
-//! The GIC as the host finds it. Trust label: TRUSTED. Source: Arm GICv3, IHI 0069, 12.9 (GICD), 12.10-12.11 (GICR).
+//! The GIC as the host finds it. Trust label: TRUSTED. Source: Arm GICv3, IHI 0069, 12.9 (GICD), 12.10-12.11 (GICR),
+//! 12.19 (GITS).
 //!
-//! No LPIs: EnableLPIs stays 0, PROPBASER and PENDBASER are never written, and the host cannot reach RD_base. All
-//! interrupts start in group 1, disabled, at the priority 0xa0.
+//! No LPIs: EnableLPIs is checked on every redistributor at boot and again when its CPU starts, PROPBASER and PENDBASER
+//! are never written, the ITS is off, and the host cannot reach any of them. All interrupts start in group 1, disabled,
+//! at the priority 0xa0.
 
 use bulkhead_abi::CPUS_MAX;
 use bulkhead_arch::layout;
@@ -24,6 +26,8 @@ const GICR_CTLR: u64 = 0;
 const ENABLE_LPIS: u32 = 1;
 const GICR_TYPER: u64 = 8;
 const VIRTUAL_LPIS: u32 = 1 << 1;
+const LAST: u32 = 1 << 4;
+const LPIS_ENABLED: &str = "firmware has enabled LPIs: their tables would be written behind the engine's back";
 const SGI_FRAME: u64 = 0x1_0000;
 
 // SAFETY: boot maps the distributor's frame and the redistributors of all CPUs first.
@@ -40,6 +44,12 @@ pub fn affinities(cpus: usize, known: &[u64; CPUS_MAX]) -> Result<[u64; CPUS_MAX
     for (cpu, place) in (0..).zip(&mut found[..cpus]) {
         if redistributor(cpu).read(GICR_TYPER) & VIRTUAL_LPIS != 0 {
             return Err("the GIC has virtual LPIs (GICv4), whose redistributors are larger: use a GICv3");
+        }
+        if redistributor(cpu).read(GICR_CTLR) & ENABLE_LPIS != 0 {
+            return Err(LPIS_ENABLED);
+        }
+        if redistributor(cpu).read(GICR_TYPER) & LAST != 0 && cpu + 1 < cpus as u64 {
+            return Err("the GIC has fewer redistributors than there are CPUs");
         }
         let packed = u64::from(redistributor(cpu).read(GICR_TYPER + 4));
         let affinity = (packed & 0xff00_0000) << 8 | packed & 0x00ff_ffff;
@@ -70,11 +80,25 @@ pub fn start_distributor() -> Result<(), &'static str> {
     if settled() { Ok(()) } else { Err("the GIC distributor does not settle") }
 }
 
+/// Turns the interrupt translation service off: it reads no command and writes no table any more.
+pub fn close_its() -> Result<(), &'static str> {
+    const GITS_CTLR: u64 = 0;
+    const QUIESCENT: u32 = 1 << 31;
+    // SAFETY: boot maps the page first.
+    let its = unsafe { Registers::new(layout::GIC_ITS) };
+    its.write(GITS_CTLR, 0);
+    if time::wait_for(|| its.read(GITS_CTLR) & QUIESCENT != 0) {
+        Ok(())
+    } else {
+        Err("the GIC's ITS does not turn off")
+    }
+}
+
 /// Wakes the redistributor of the executing CPU, number `cpu`.
 pub fn start_redistributor(cpu: u64) -> Result<(), &'static str> {
     let frame = redistributor(cpu);
     if frame.read(GICR_CTLR) & ENABLE_LPIS != 0 {
-        return Err("firmware has enabled LPIs: their tables would be written behind the engine's back");
+        return Err(LPIS_ENABLED);
     }
     if !bulkhead_arch::gic::wake_redistributor(cpu) {
         return Err("a GIC redistributor does not wake");

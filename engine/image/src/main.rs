@@ -8,7 +8,9 @@
 
 mod boot;
 mod device_tree;
+mod devices;
 mod early;
+mod fdt;
 mod gic;
 mod glue;
 mod host_program;

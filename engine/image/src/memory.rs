@@ -51,6 +51,10 @@ impl Plan {
         let used = || ram.iter().filter(|range| range.size > 0);
         let lowest = used().map(|range| range.base).min().unwrap_or(0);
         let highest = used().map(|range| end(*range)).max().unwrap_or(0);
+        let lies_in_ram = |part: &Range| used().any(|ram| ram.base <= part.base && end(*part) <= end(*ram));
+        if !lies_in_ram(&image) {
+            return Err("the engine does not lie in RAM");
+        }
         let ram_base = lowest / GIB * GIB;
         let gib = (highest - ram_base).div_ceil(GIB);
         if highest > 1 << layout::PHYSICAL_BITS || gib * GIB / PAGE > layout::FRAMES_MAX {

@@ -11,10 +11,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use bulkhead_arch::hooks::EngineFault;
 use bulkhead_arch::layout;
 
+use crate::device_tree::Refusal;
 use crate::early::BOOT_STACK;
 use crate::stop::{self, park};
+use crate::time::{self, Stage};
 use crate::uart::Console;
 
+/// `ESR_EL2`: a data abort at EL2 (EC), synchronous external (DFSC).
+const EXTERNAL_ABORT: u64 = 0x25 << 26 | 0x10;
+const EXTERNAL_ABORT_MASK: u64 = 0x3f << 26 | 0x3f;
 /// Most frames of a backtrace.
 const DEPTH: usize = 32;
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -44,6 +49,10 @@ fn end() -> ! {
 /// An exception from EL2 itself. `kind` is the number of its vector.
 #[unsafe(no_mangle)]
 pub extern "C" fn bulkhead_engine_exception(fault: &EngineFault, kind: u64) -> ! {
+    if !boot_is_over() && fault.esr & EXTERNAL_ABORT_MASK == EXTERNAL_ABORT {
+        // The tree was believed: RAM or a device that it names is not there.
+        crate::boot::stop(&Refusal::at("nothing answers where the device tree says so", physical(fault.far)));
+    }
     begin();
     let named = [
         ("vector", kind),
@@ -66,6 +75,16 @@ pub extern "C" fn bulkhead_engine_exception(fault: &EngineFault, kind: u64) -> !
     }
     backtrace(fault.x[29]);
     end()
+}
+
+/// Whether the host has been entered.
+fn boot_is_over() -> bool {
+    time::reached(Stage::HostEntered as u64).is_some_and(|ticks| ticks > 0)
+}
+
+/// What the engine sees at `address`, in the windows that show physical addresses.
+const fn physical(address: u64) -> u64 {
+    if address >= layout::DEVICE { address - layout::DEVICE } else { address.wrapping_sub(layout::RAM) }
 }
 
 /// Whether no VM is loaded: from its entry on until the host's return, the vectors are the VM's.

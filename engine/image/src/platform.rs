@@ -4,7 +4,7 @@
 //!
 //! Withheld from everybody, and why:
 //! - FLASH 0x0..0x8000000: firmware code and variables outlive a boot.
-//! - GIC_ITS 0x8080000..0x80a0000: its commands and tables write to any RAM.
+//! - GIC_ITS_REST 0x8081000..0x80a0000: messages of devices; the ITS is off.
 //! - RTC 0x9010000..0x9011000: not needed.
 //! - FW_CFG 0x9020000..0x9021000: its DMA register writes to any RAM.
 //! - GPIO 0x9030000..0x9031000: power button; not needed.
@@ -29,6 +29,9 @@ pub struct Device {
 /// GICD: the host routes its own interrupts; holds no addresses.
 pub const GICD: Device = Device { base: 0x800_0000, size: 0x1_0000, stride: 0 };
 
+/// GIC_ITS: off: its commands and tables write to any RAM.
+pub const GIC_ITS: Device = Device { base: 0x808_0000, size: 0x1000, stride: 0 };
+
 /// GICR_RD: it holds the addresses of tables in RAM.
 pub const GICR_RD: Device = Device { base: 0x80a_0000, size: 0x1_0000, stride: 0x2_0000 };
 
@@ -51,7 +54,7 @@ pub const PCIE_MMIO: Device = Device { base: 0x1000_0000, size: 0x2ee0_0000, str
 pub const PCIE_ECAM: Device = Device { base: 0x40_1000_0000, size: 0x1000_0000, stride: 0 };
 
 /// What the engine reaches.
-pub const ENGINE_DEVICES: [Device; 6] = [GICD, GICR_RD, GICR_SGI, UART0, SMMU, PCIE_ECAM];
+pub const ENGINE_DEVICES: [Device; 7] = [GICD, GIC_ITS, GICR_RD, GICR_SGI, UART0, SMMU, PCIE_ECAM];
 
 /// What the host reaches.
 pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];
@@ -62,5 +65,38 @@ pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];
 /// - NVME: QEMU's NVMe controller: all its queues and data go through the SMMU.
 pub const PCI_FUNCTIONS: [u32; 2] = [0x11e8_1234, 0x10_1b36];
 
+/// All device addresses of the platform, withheld ones too: base and bytes. No RAM lies there.
+pub const ALL_DEVICES: [(u64, u64); 20] = [
+    (0, 0x800_0000),
+    (0x800_0000, 0x1_0000),
+    (0x808_0000, 0x1000),
+    (0x808_1000, 0x1_f000),
+    (0x80a_0000, 0x10_0000),
+    (0x900_0000, 0x1000),
+    (0x901_0000, 0x1000),
+    (0x902_0000, 0x1000),
+    (0x903_0000, 0x1000),
+    (0x904_0000, 0x1000),
+    (0x905_0000, 0x1000),
+    (0x905_1000, 0x1_f000),
+    (0xa00_0000, 0x4000),
+    (0xc00_0000, 0x200_0000),
+    (0x1000_0000, 0x2ee0_0000),
+    (0x3ee0_0000, 0x1f_0000),
+    (0x3eff_0000, 0x1_0000),
+    (0x3f00_0000, 0x100_0000),
+    (0x40_1000_0000, 0x1000_0000),
+    (0x80_0000_0000, 0x80_0000_0000),
+];
+
 /// Interrupt id of UART1, the management channel.
 pub const UART1_INTID: u64 = 40;
+
+/// Maintenance ppi.
+pub const MAINTENANCE_PPI: u64 = 25;
+
+/// Virtual timer ppi.
+pub const VIRTUAL_TIMER_PPI: u64 = 27;
+
+/// Physical timer ppi.
+pub const PHYSICAL_TIMER_PPI: u64 = 30;

@@ -95,7 +95,8 @@ class Device:
 VIRT = (
     Device("FLASH", 0x0000_0000, 0x0800_0000, Use.WITHHELD, "firmware code and variables outlive a boot"),
     Device("GICD", 0x0800_0000, 0x1_0000, Use.BOTH, "the host routes its own interrupts; holds no addresses"),
-    Device("GIC_ITS", 0x0808_0000, 0x2_0000, Use.WITHHELD, "its commands and tables write to any RAM"),
+    Device("GIC_ITS", 0x0808_0000, 0x1000, Use.ENGINE, "off: its commands and tables write to any RAM"),
+    Device("GIC_ITS_REST", 0x0808_1000, 0x1_F000, Use.WITHHELD, "messages of devices; the ITS is off"),
     Device("GICR_RD", 0x080A_0000, 0x1_0000, Use.ENGINE, "it holds the addresses of tables in RAM", stride=0x2_0000),
     Device("GICR_SGI", 0x080B_0000, 0x1000, Use.BOTH, "SGI and PPI enables of one CPU", stride=0x2_0000),
     Device("UART0", 0x0900_0000, 0x1000, Use.ENGINE, "panic dump and boot messages"),
@@ -139,6 +140,9 @@ be listed: QEMU lets it pass by the SMMU unless it was started with `iommu_platf
 
 UART1_INTID = 40
 """Interrupt id of the management UART: SPI 8."""
+
+INTERRUPTS = {"MAINTENANCE_PPI": 25, "VIRTUAL_TIMER_PPI": 27, "PHYSICAL_TIMER_PPI": 30}
+"""Private interrupts that the device tree must name as these (Arm BSA, 4.1.4)."""
 
 
 def device(name: str) -> Device:
@@ -260,8 +264,17 @@ def _platform() -> Iterator[str]:
         yield f"/// - {f.name}: {f.why}."
     ids = ", ".join(hexadecimal(f.device << 16 | f.vendor) for f in PCI_FUNCTIONS)
     yield f"pub const PCI_FUNCTIONS: [u32; {len(PCI_FUNCTIONS)}] = [{ids}];"
+    yield "\n/// All device addresses of the platform, withheld ones too: base and bytes. No RAM lies there."
+    every = [(d.base, d.stride * CPUS_MAX or d.size) for d in VIRT if d.name != "GICR_SGI"]
+    yield f"pub const ALL_DEVICES: [(u64, u64); {len(every)}] = ["
+    for base, size in every:
+        yield f"    ({hexadecimal(base)}, {hexadecimal(size)}),"
+    yield "];"
     yield "\n/// Interrupt id of UART1, the management channel."
     yield f"pub const UART1_INTID: u64 = {UART1_INTID};"
+    for name, intid in INTERRUPTS.items():
+        yield f"\n/// {name.replace('_', ' ').capitalize()}."
+        yield f"pub const {name}: u64 = {intid};"
 
 
 def _linker_script() -> Iterator[str]:

@@ -1,0 +1,152 @@
+//! Whether the machine of the device tree is the platform of the allow-list. Trust label: TRUSTED.
+//!
+//! What the engine drives must be there and be where `platform` says; nothing may lie where RAM or something else lies.
+//! Devices that only the tree knows are mapped to nobody. Sources: Linux device tree bindings arm,gic-v3, arm,psci,
+//! arm,arch_timer, arm,pl011, arm,smmu-v3, host-generic-pci; Arm BSA, 4.1.4 (timer and maintenance PPIs).
+
+use bulkhead_abi::Range;
+
+use crate::device_tree::{Refusal, is_memory};
+use crate::fdt::Node;
+use crate::memory::overlap;
+use crate::platform::{self, Device};
+
+/// Most ranges of device addresses in the tree.
+const REGIONS: usize = 96;
+/// First cell of an interrupt specifier that names a PPI, and the difference of its INTID to the second.
+const PPI: u64 = 1;
+const FIRST_PPI: u64 = 16;
+/// Functions of bus 0.
+const STREAMS: u64 = 256;
+
+/// What a machine may have or not.
+pub struct Devices {
+    /// An SMMU.
+    pub has_smmu: bool,
+    /// An interrupt translation service of the GIC.
+    pub has_its: bool,
+    /// A PCIe host bridge.
+    pub has_pcie: bool,
+    /// The SMMU sees every function of bus 0, under its number as stream.
+    pub pcie_behind_smmu: bool,
+}
+
+/// Compares the tree below `root` with the platform; the error says what is missing or elsewhere.
+pub fn check(root: Node<'_>, ram: &[Range], cpus: usize) -> Result<Devices, Refusal> {
+    check_regions(root, ram)?;
+    require_firmware(root)?;
+    require_uart(root, &platform::UART0, "UART0 is missing: no arm,pl011 at 0x9000000")?;
+    require_uart(
+        root,
+        &platform::UART1,
+        "UART1, the management channel, is missing: no arm,pl011 at 0x9040000 (give QEMU 9.1 or later two -serial options)",
+    )?;
+    let gic = require_gic(root, cpus)?;
+    require_timer(root)?;
+    let smmu = only(root, "arm,smmu-v3", "there are two SMMUs")?;
+    if smmu.is_some_and(|node| !is_at(node, root, &[platform::SMMU.base])) {
+        return Err("the SMMU is not where the engine expects it: 0x9050000".into());
+    }
+    let its = gic.children().find(|node| node.is("arm,gic-v3-its"));
+    let cells = gic.cell_sizes();
+    if its.is_some_and(|node| first(node, cells) != Some(platform::GIC_ITS.base)) {
+        return Err("the GIC's ITS is not where the engine expects it: 0x8080000".into());
+    }
+    let pcie = only(root, "pci-host-ecam-generic", "there are two PCIe host bridges")?;
+    if pcie.is_some_and(|node| !is_at(node, root, &[platform::PCIE_ECAM.base])) {
+        return Err("PCIe configuration space is not where the engine expects it: 0x4010000000".into());
+    }
+    let pcie_behind_smmu = pcie.zip(smmu).is_some_and(|(pcie, smmu)| is_translated(pcie, smmu));
+    Ok(Devices { has_smmu: smmu.is_some(), has_its: its.is_some(), has_pcie: pcie.is_some(), pcie_behind_smmu })
+}
+
+/// No two devices share an address, and none lies in RAM; nor does RAM lie where the platform has devices.
+fn check_regions(root: Node<'_>, ram: &[Range]) -> Result<(), Refusal> {
+    const MALFORMED: &str = "a device of the device tree has a malformed reg";
+    let cells = root.cell_sizes().ok_or(MALFORMED)?;
+    let mut regions = [Range::default(); REGIONS];
+    let mut used = 0;
+    for node in root.children().filter(|node| node.is_enabled() && !is_memory(*node)) {
+        for region in node.regions(cells).ok_or(MALFORMED)?.filter(|region| region.size > 0) {
+            if regions.iter().any(|other| overlap(*other, region)) {
+                return Err(Refusal::at("two devices of the device tree overlap", region.base));
+            }
+            *regions.get_mut(used).ok_or("there are more than 96 device regions")? = region;
+            used += 1;
+        }
+    }
+    let expected = platform::ALL_DEVICES.map(|(base, size)| Range { base, size });
+    match regions.iter().chain(&expected).find(|device| ram.iter().any(|ram| overlap(*ram, **device))) {
+        Some(device) => Err(Refusal::at("RAM and a device overlap", device.base)),
+        None => Ok(()),
+    }
+}
+
+fn require_firmware(root: Node<'_>) -> Result<(), Refusal> {
+    let sound = |node: Node<'_>| node.lists("method", "smc") && node.lists("compatible", "arm,psci-1.0");
+    let found = root.child("psci").is_some_and(sound);
+    if found { Ok(()) } else { Err("PSCI firmware is missing: no /psci, arm,psci-1.0, with method \"smc\"".into()) }
+}
+
+fn require_uart(root: Node<'_>, uart: &Device, missing: &'static str) -> Result<(), Refusal> {
+    let found = root.children().any(|node| node.is("arm,pl011") && is_at(node, root, &[uart.base]));
+    if found { Ok(()) } else { Err(missing.into()) }
+}
+
+fn require_gic(root: Node<'_>, cpus: usize) -> Result<Node<'_>, Refusal> {
+    let gic = only(root, "arm,gic-v3", "there are two GICs")?.ok_or("the GIC is missing: no arm,gic-v3")?;
+    if !is_at(gic, root, &[platform::GICD.base, platform::GICR_RD.base]) {
+        return Err("the GIC is not where the engine expects it: 0x8000000 and 0x80a0000".into());
+    }
+    let room = root.cell_sizes().and_then(|cells| gic.regions(cells)?.nth(1)).map_or(0, |region| region.size);
+    let stride = gic.number("redistributor-stride").unwrap_or(platform::GICR_RD.stride);
+    if room < cpus as u64 * platform::GICR_RD.stride || stride != platform::GICR_RD.stride {
+        return Err("the GIC has fewer redistributors in its first region than there are CPUs".into());
+    }
+    if gic.number("#interrupt-cells") != Some(3) || ppi(gic, 0) != Some(platform::MAINTENANCE_PPI) {
+        return Err("the GIC's maintenance interrupt is not PPI 25".into());
+    }
+    Ok(gic)
+}
+
+fn require_timer(root: Node<'_>) -> Result<(), Refusal> {
+    let timer = only(root, "arm,armv8-timer", "there are two timers")?;
+    let timer = timer.ok_or("the timer is missing: no arm,armv8-timer")?;
+    // In the binding's order: secure, physical, virtual, hypervisor.
+    if [ppi(timer, 1), ppi(timer, 2)] != [Some(platform::PHYSICAL_TIMER_PPI), Some(platform::VIRTUAL_TIMER_PPI)] {
+        return Err("the timer's physical and virtual interrupts are not PPI 30 and PPI 27".into());
+    }
+    Ok(())
+}
+
+/// INTID of entry `index` in a node's interrupts (three cells each), if it is a PPI.
+fn ppi(node: Node<'_>, index: usize) -> Option<u64> {
+    let mut cells = node.cells("interrupts")?.skip(3 * index);
+    (cells.next()? == PPI).then_some(())?;
+    Some(cells.next()? + FIRST_PPI)
+}
+
+/// Whether the functions of bus 0 are streams of the SMMU under their own numbers (`iommu-map`).
+fn is_translated(pcie: Node<'_>, smmu: Node<'_>) -> bool {
+    let Some(mut map) = pcie.cells("iommu-map") else { return false };
+    let [function, controller, stream, length] = [(); 4].map(|()| map.next());
+    let ours = smmu.number("phandle").is_some() && controller == smmu.number("phandle");
+    ours && function == Some(0) && stream == Some(0) && length.is_some_and(|length| length >= STREAMS)
+}
+
+/// The child of the root that is of a kind, if there is one; more are refused.
+fn only<'a>(root: Node<'a>, kind: &str, several: &'static str) -> Result<Option<Node<'a>>, Refusal> {
+    let mut found = root.children().filter(|node| node.is(kind));
+    let first = found.next();
+    if found.next().is_some() { Err(several.into()) } else { Ok(first) }
+}
+
+fn first(node: Node<'_>, cells: Option<(usize, usize)>) -> Option<u64> {
+    Some(node.regions(cells?)?.next()?.base)
+}
+
+/// Whether the first regions of a child of the root start at these addresses.
+fn is_at(node: Node<'_>, root: Node<'_>, bases: &[u64]) -> bool {
+    let Some(mut regions) = root.cell_sizes().and_then(|cells| node.regions(cells)) else { return false };
+    bases.iter().all(|base| regions.next().is_some_and(|region| region.base == *base))
+}

@@ -1,0 +1,119 @@
+"""Device trees changed in the memory of a machine before it boots; and one machine that boots with many of them.
+
+Trust label: TOOL. A machine that is reset has its tree back as QEMU made it, because QEMU loads its images again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import fdt
+
+from boot import machines
+from boot.machines import Spoil
+from bulkhead.machine.qemu import MIB, QemuConfig, QemuMachine
+
+STOP = "BULKHEAD STOP"
+UP = "host program at"
+SECONDS = 20.0
+HEADER_WORDS = 10
+INTERESTING = (0, 1, 2, 3, 4, 9, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, 0xFFFF_FFFF)
+EVENTS_OF_A_RESET = "RESET"
+
+
+class Rebooting:
+    """A halted machine that boots again and again."""
+
+    def __init__(self, machine: QemuMachine) -> None:
+        self.machine = machine
+        self._booted = False
+        machine.qmp.execute("set-action", reboot="reset")
+
+    def boot(self, change: Spoil) -> str:
+        """Boots with a changed tree until the host has been entered (answers "") or the engine says why not."""
+        machine = self.machine
+        if self._booted:
+            machine.qmp.execute("stop")
+            machine.qmp.events.clear()
+            machine.qmp.execute("system_reset")
+            machine.wait_until(self._reset_is_over, SECONDS, "the reset")
+        self._booted = True
+        machine.console.text = ""
+        machines.change_tree(machine, change)
+        machine.resume()
+        machine.wait_until(self._decided, SECONDS, "the engine's decision")
+        return machine.console.text.partition(STOP)[2].partition("\r")[0].strip()
+
+    def _reset_is_over(self) -> bool:
+        return any(event["event"] == EVENTS_OF_A_RESET for event in self.machine.qmp.events)
+
+    def _decided(self) -> bool:
+        text = self.machine.console.text
+        return "\n" in text.partition(STOP)[2] or "\n" in text.partition(UP)[2]
+
+
+@contextmanager
+def rebooting(config: QemuConfig) -> Iterator[Rebooting]:
+    """One machine for many boots; a panic of the engine ends the block."""
+    with QemuMachine(config, say=print) as machine:
+        yield Rebooting(machine)
+
+
+def rewrite(edit: Callable[[fdt.FDT], None]) -> Spoil:
+    """A change of the tree as a tree: nodes and properties."""
+
+    def spoil(tree: bytearray) -> None:
+        parsed = fdt.parse_dtb(bytes(tree))
+        edit(parsed)
+        changed = parsed.to_dtb(version=17)
+        tree[:] = changed.ljust(len(tree), b"\0")
+
+    return spoil
+
+
+def reg(path: str, *regions: tuple[int, int]) -> Spoil:
+    """A change of the tree: the node's `reg`, two cells each for address and size."""
+    words = [word for region in regions for value in region for word in (value >> 32, value & 0xFFFF_FFFF)]
+    return rewrite(lambda tree: tree.set_property("reg", words, path))
+
+
+def damage(seed: int) -> Spoil:
+    """A change of the tree's bytes, drawn by `seed`; the engine may come up with it all the same."""
+
+    def spoil(tree: bytearray) -> None:
+        draw = random.Random(seed)
+        words = struct.unpack(f">{HEADER_WORDS}I", tree[: 4 * HEADER_WORDS])
+        _, _, structure, strings, _, _, _, _, strings_size, structure_size = words
+        for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
+            how = draw.randrange(6)
+            place = structure + 4 * draw.randrange(structure_size // 4)
+            if how == 0:
+                tree[draw.randrange(strings + strings_size)] ^= 1 << draw.randrange(8)
+            elif how == 1:
+                tree[place : place + 4] = struct.pack(">I", draw.choice(INTERESTING))
+            elif how == 2:
+                tree[place : place + 4] = struct.pack(">I", draw.getrandbits(32))
+            elif how == 3:
+                header = 4 * draw.randrange(1, HEADER_WORDS)
+                tree[header : header + 4] = struct.pack(
+                    ">I", draw.choice((*INTERESTING, draw.randrange(MIB)))
+                )
+            elif how == 4:
+                length = 4 * draw.randrange(1, 64)
+                source = structure + 4 * draw.randrange(structure_size // 4)
+                tree[place : place + length] = tree[source : source + length]
+            else:
+                length = 4 * draw.randrange(1, 64)
+                end = structure + structure_size
+                tree[place:end] = tree[place + length : end].ljust(end - place, b"\0")
+
+    return spoil
+
+
+def read(machine: QemuMachine) -> bytes:
+    """The tree of a halted machine."""
+    return os.pread(machine.ram, MIB, min(machine.config.memory // 2, 128 * MIB))
