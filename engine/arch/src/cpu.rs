@@ -1,6 +1,7 @@
 //! Every EL2 control register, written by the engine on each CPU; nothing is inherited. Trust label: TRUSTED.
 //!
-//! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/docs/trust.md`.
+//! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/arch/registers.toml`;
+//! constants derive from it (`registers.rs`), here are the values that are computed.
 //! The registers of EL2's own translation (`SCTLR_EL2`, `TCR_EL2`, `MAIR_EL2`, `TTBR0_EL2`) are written by the image's
 //! first instructions; then come [`init`] and [`enter_host`].
 
@@ -10,7 +11,7 @@ use crate::features::{Optional, physical_bits, physical_range};
 use crate::percpu::{HostContext, context, context_address};
 use crate::statics::CONFIG;
 use crate::sysreg::{dsb_sy, isb};
-use crate::{gic, vectors};
+use crate::{gic, registers, vectors};
 
 /// `MAIR_EL2`: attribute 0 Normal Write-Back (RAM), attribute 1 Device-nGnRE.
 pub const MAIR: u64 = 0xff | 0x04 << 8;
@@ -117,12 +118,10 @@ pub unsafe fn init(cpu: u64) {
     let optional = Optional::detect();
     // SAFETY: EL1 does not run on this CPU yet; each function writes control registers that exist (feature checks).
     unsafe {
+        registers::write_constants(&optional);
         init_traps(host, optional.performance_monitors);
-        init_identity();
-        init_timers(&optional);
-        init_exceptions();
-        init_el1();
-        init_optional(&optional);
+        init_identity(host);
+        init_timers();
         if optional.performance_monitors {
             stop_counters();
         }
@@ -161,9 +160,6 @@ unsafe fn init_traps(host: &HostContext, has_counters: bool) {
         msr!("VTTBR_EL2", host.host_vttbr.get());
         msr!("CPTR_EL2", host.host_cptr.get());
         msr!("MDCR_EL2", mdcr(has_counters));
-        msr!("HSTR_EL2", 0u64);
-        msr!("HACR_EL2", 0u64);
-        msr!("ACTLR_EL2", 0u64);
     }
 }
 
@@ -174,124 +170,29 @@ fn mdcr(has_counters: bool) -> u64 {
     counters | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 17 | 1 << 19 | 1 << 23 | 1 << 27
 }
 
-/// Identity of the virtual CPU: a VM sees this CPU's MIDR; its MPIDR is loaded with the vCPU.
+/// Identity of the virtual CPU: a VM sees this CPU's MIDR; its MPIDR is switched.
 ///
 /// # Safety
 /// EL1 does not run on this CPU yet.
-unsafe fn init_identity() {
-    let (identity, affinity) = (mrs!("MIDR_EL1"), mrs!("MPIDR_EL1"));
+unsafe fn init_identity(host: &HostContext) {
+    let identity = mrs!("MIDR_EL1");
     // SAFETY: as above.
     unsafe {
         msr!("VPIDR_EL2", identity);
-        msr!("VMPIDR_EL2", affinity);
+        msr!("VMPIDR_EL2", host.mpidr.get());
     }
 }
 
-/// Timers off, offsets zero.
+/// Timers off.
 ///
 /// # Safety
 /// EL1 does not run on this CPU yet.
-unsafe fn init_timers(optional: &Optional) {
+unsafe fn init_timers() {
     // SAFETY: as above.
     unsafe {
         msr!("CNTHCTL_EL2", HOST_CNTHCTL);
-        msr!("CNTVOFF_EL2", 0u64);
-        msr!("CNTHP_CTL_EL2", 0u64);
         msr!("CNTP_CTL_EL0", 0u64);
         msr!("CNTV_CTL_EL0", 0u64);
-        if optional.host_extensions {
-            msr!("S3_4_C14_C3_1", 0u64); // CNTHV_CTL_EL2
-            msr!("S3_4_C13_C0_1", 0u64); // CONTEXTIDR_EL2
-        }
-        if optional.counter_offset {
-            msr!("S3_4_C14_C0_6", 0u64); // CNTPOFF_EL2
-        }
-    }
-}
-
-/// Fault and virtual error registers.
-///
-/// # Safety
-/// EL1 does not run on this CPU yet.
-unsafe fn init_exceptions() {
-    // SAFETY: as above.
-    unsafe {
-        msr!("AMAIR_EL2", 0u64);
-        msr!("AFSR0_EL2", 0u64);
-        msr!("AFSR1_EL2", 0u64);
-        msr!("S3_4_C12_C1_1", 0u64); // VDISR_EL2
-        msr!("S3_4_C5_C2_3", 0u64); // VSESR_EL2
-        msr!("S3_0_C12_C1_1", 0u64); // DISR_EL1
-    }
-}
-
-/// EL1 registers that are constant while the engine runs, and resident ones before the first vCPU.
-///
-/// # Safety
-/// EL1 does not run on this CPU yet.
-unsafe fn init_el1() {
-    // SAFETY: as above.
-    unsafe {
-        msr!("ACTLR_EL1", 0u64);
-        msr!("MDSCR_EL1", 0u64);
-        msr!("TTBR0_EL1", 0u64);
-        msr!("TTBR1_EL1", 0u64);
-        msr!("MAIR_EL1", 0u64);
-        msr!("AMAIR_EL1", 0u64);
-        msr!("CONTEXTIDR_EL1", 0u64);
-        msr!("AFSR0_EL1", 0u64);
-        msr!("AFSR1_EL1", 0u64);
-        msr!("CSSELR_EL1", 0u64);
-    }
-}
-
-/// Control registers of optional features. Zero is the value that traps or disables, in the fine-grained ones for all
-/// features added later ("n" fields).
-///
-/// # Safety
-/// EL1 does not run on this CPU yet.
-unsafe fn init_optional(optional: &Optional) {
-    // SAFETY: as above; each register exists by the feature that guards it.
-    unsafe {
-        if optional.fine_grained_traps >= 1 {
-            msr!("S3_4_C1_C1_4", 0u64); // HFGRTR_EL2
-            msr!("S3_4_C1_C1_5", 0u64); // HFGWTR_EL2
-            msr!("S3_4_C1_C1_6", 0u64); // HFGITR_EL2
-            msr!("S3_4_C3_C1_4", 0u64); // HDFGRTR_EL2
-            msr!("S3_4_C3_C1_5", 0u64); // HDFGWTR_EL2
-            if optional.activity_monitors {
-                msr!("S3_4_C3_C1_6", 0u64); // HAFGRTR_EL2
-            }
-        }
-        if optional.fine_grained_traps >= 2 {
-            msr!("S3_4_C3_C1_0", 0u64); // HDFGRTR2_EL2
-            msr!("S3_4_C3_C1_1", 0u64); // HDFGWTR2_EL2
-            msr!("S3_4_C3_C1_2", 0u64); // HFGRTR2_EL2
-            msr!("S3_4_C3_C1_3", 0u64); // HFGWTR2_EL2
-            msr!("S3_4_C3_C1_7", 0u64); // HFGITR2_EL2
-        }
-        if optional.extended_configuration {
-            msr!("S3_4_C1_C2_2", 0u64); // HCRX_EL2
-        }
-        if optional.memory_tagging {
-            msr!("S3_4_C5_C6_0", 0u64); // TFSR_EL2
-        }
-        if optional.ordering_regions {
-            msr!("S3_0_C10_C4_3", 0u64); // LORC_EL1
-        }
-        if optional.partitioning {
-            msr!("S3_4_C10_C5_0", 3u64 << 48); // MPAM2_EL2: TRAPMPAM0EL1, TRAPMPAM1EL1
-        }
-        if optional.profiling {
-            msr!("S3_4_C9_C9_0", 0u64); // PMSCR_EL2
-            msr!("S3_0_C9_C10_0", 0u64); // PMBLIMITR_EL1
-        }
-        if optional.trace_buffer {
-            msr!("S3_0_C9_C11_0", 0u64); // TRBLIMITR_EL1
-        }
-        if optional.trace_filter {
-            msr!("S3_4_C1_C2_1", 0u64); // TRFCR_EL2
-        }
     }
 }
 

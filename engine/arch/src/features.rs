@@ -9,22 +9,6 @@ const fn field(register: u64, low: u32) -> u64 {
     register >> low & 0xf
 }
 
-/// The hardware's value of the ID register op0=3, op1=0, CRn=0, CRm=`crm`, op2=`op2`; 0 for those VMs never see.
-#[must_use]
-pub fn id_register(crm: u64, op2: u64) -> u64 {
-    match (crm, op2) {
-        (4, 0) => mrs!("ID_AA64PFR0_EL1"),
-        (4, 1) => mrs!("ID_AA64PFR1_EL1"),
-        (5, 0) => mrs!("ID_AA64DFR0_EL1"),
-        (6, 0) => mrs!("ID_AA64ISAR0_EL1"),
-        (6, 1) => mrs!("ID_AA64ISAR1_EL1"),
-        (7, 0) => mrs!("ID_AA64MMFR0_EL1"),
-        (7, 1) => mrs!("ID_AA64MMFR1_EL1"),
-        (7, 2) => mrs!("ID_AA64MMFR2_EL1"),
-        _ => 0,
-    }
-}
-
 /// `ID_AA64MMFR0_EL1.PARange` as encoded in `TCR_EL2.PS` and `VTCR_EL2.PS`, at most 48 bits.
 #[must_use]
 pub fn physical_range() -> u64 {
@@ -81,8 +65,12 @@ pub fn check() -> Result<(), &'static str> {
 /// Optional features whose EL2 control registers exist.
 #[derive(Debug, Clone, Copy)]
 pub struct Optional {
-    /// Fine-grained traps: 0 none, 1 FEAT_FGT, 2 FEAT_FGT2.
-    pub fine_grained_traps: u64,
+    /// Fine-grained traps, `FEAT_FGT`.
+    pub fine_grained_traps: bool,
+    /// Those of activity monitors.
+    pub activity_monitor_traps: bool,
+    /// More of them, `FEAT_FGT2`.
+    pub more_fine_grained_traps: bool,
     /// Enhanced counter virtualization with `CNTPOFF_EL2`.
     pub counter_offset: bool,
     /// `HCRX_EL2`.
@@ -95,8 +83,6 @@ pub struct Optional {
     pub ordering_regions: bool,
     /// Memory partitioning.
     pub partitioning: bool,
-    /// Activity monitors.
-    pub activity_monitors: bool,
     /// Performance monitors, version 3.
     pub performance_monitors: bool,
     /// Statistical profiling whose buffer EL2 may program.
@@ -117,14 +103,15 @@ impl Optional {
         let (mmfr0, mmfr1) = (mrs!("ID_AA64MMFR0_EL1"), mrs!("ID_AA64MMFR1_EL1"));
         let dfr0 = mrs!("ID_AA64DFR0_EL1");
         Self {
-            fine_grained_traps: field(mmfr0, 56),
+            fine_grained_traps: field(mmfr0, 56) >= 1,
+            activity_monitor_traps: field(mmfr0, 56) >= 1 && field(pfr0, 44) != 0,
+            more_fine_grained_traps: field(mmfr0, 56) >= 2,
             counter_offset: field(mmfr0, 60) >= 2,
             extended_configuration: field(mmfr1, 40) != 0,
             host_extensions: field(mmfr1, 8) != 0,
             memory_tagging: field(pfr1, 8) >= 2,
             ordering_regions: field(mmfr1, 16) != 0,
             partitioning: field(pfr0, 40) != 0,
-            activity_monitors: field(pfr0, 44) != 0,
             performance_monitors: !matches!(field(dfr0, 8), 0 | 0xf),
             profiling: field(dfr0, 32) != 0 && mrs!("S3_0_C9_C10_7") & NOT_ALLOWED == 0,
             trace_buffer: field(dfr0, 44) != 0 && mrs!("S3_0_C9_C11_7") & NOT_ALLOWED == 0,

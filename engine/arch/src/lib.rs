@@ -8,7 +8,8 @@
 //! - EL2 runs with DAIF masked, so nothing here is re-entered.
 //! - `SP_EL2` is the current context when the host or a VM runs ([`percpu::HostContext`] or the vCPU's frame);
 //!   `TPIDR_EL2` is always this CPU's `HostContext`, below which lies the Rust stack.
-//! - A VM's register values are stored in its vCPU frame only, never on a stack.
+//! - A VM's register values are stored in its vCPU frame only; what Rust spills of x19 to x28 stays on this CPU's
+//!   stack, which no domain maps.
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod mem;
 pub mod percpu;
 pub mod random;
+pub mod registers;
 pub mod resident;
 pub mod smmu;
 pub mod statics;

@@ -14,7 +14,7 @@ use core::ptr::with_exposed_provenance_mut;
 use crate::percpu::{COUNTED_CALLS, COUNTED_EXITS, context, current};
 use crate::statics::{CONFIG, LOCK, VMS};
 use crate::sysreg::dsb_ishst;
-use crate::{cache, features, gic, hooks, layout, mem, random, resident, smmu, tlb};
+use crate::{cache, gic, hooks, layout, mem, random, registers, resident, smmu, tlb};
 
 /// This machine. Zero-sized: handing it on costs nothing.
 #[derive(Debug, Clone, Copy)]
@@ -333,7 +333,12 @@ impl Processor for Machine {
 
     #[inline(always)]
     fn id_register(self, crm: u64, op2: u64) -> u64 {
-        features::id_register(crm, op2)
+        registers::id_register(crm, op2)
+    }
+    #[inline(always)]
+    fn set_debug_register(self, crm: u64, op2: u64, value: u64) {
+        // SAFETY: core writes registers that this CPU has, with values that do not act on EL2.
+        unsafe { registers::write_debug(crm, op2, value) }
     }
 
     #[inline(always)]

@@ -59,6 +59,8 @@ pub struct HostContext {
     pub vbar_el1: Word,
     /// `TPIDR_EL1` of the host.
     pub tpidr_el1: Word,
+    /// `MPIDR_EL1` of this CPU; constant.
+    pub mpidr: Word,
     /// `HCR_EL2` while the host runs; constant, as all that follow up to `vm_cnthctl` but for `vm_cptr`.
     pub host_hcr: Word,
     /// `VTCR_EL2` while the host runs.
@@ -81,8 +83,6 @@ pub struct HostContext {
     pub vm_cnthctl: Word,
     /// Index of this CPU.
     pub cpu: Word,
-    /// `MPIDR_EL1` of this CPU.
-    pub mpidr: Word,
     /// Frame index + 1 of the vCPU that is loaded on this CPU; 0: none.
     pub loaded: Word,
     /// For each VM slot, index + 1 of the vCPU that ran here last; 0: none.

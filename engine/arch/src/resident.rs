@@ -1,13 +1,13 @@
 //! vCPU state that stays in the CPU until another vCPU loads there. Trust label: TRUSTED.
 //!
 //! The host cannot reach it: stage 1 registers trap by `HCR_EL2.{TVM,TRVM}`, FP by `CPTR_EL2.TFP`, `CSSELR_EL1` by
-//! `HCR_EL2.TID2`, the rest are EL2 registers.
+//! `HCR_EL2.TID2`, debug registers by `MDCR_EL2.TDA`, the rest are EL2 registers.
 
 use bulkhead_core::addr::{FRAME_SHIFT, Frame, VmId};
 use bulkhead_core::hardware::Hardware;
 use bulkhead_core::owner::RunState;
 use bulkhead_core::vcpu::context::{ResidentRegisters, VcpuContext};
-use bulkhead_core::vcpu::run;
+use bulkhead_core::vcpu::{debug, run};
 use bulkhead_core::vm::Field;
 use core::ptr::with_exposed_provenance_mut;
 use core::sync::atomic::{Ordering, fence};
@@ -16,7 +16,7 @@ use crate::cpu::CPTR_TFP;
 use crate::percpu::HostContext;
 use crate::statics::CONFIG;
 use crate::sysreg::isb;
-use crate::{Machine, cache, gic, layout, tlb};
+use crate::{Machine, cache, gic, layout, registers, tlb};
 
 unsafe extern "C" {
     fn bulkhead_fp_save(to: *mut ResidentRegisters);
@@ -59,25 +59,14 @@ pub unsafe fn unload(host: &HostContext, run: RunState) {
 pub unsafe fn load(host: &HostContext, frame: Frame) {
     // SAFETY: the claim excludes every other access (caller).
     let vcpu = unsafe { &*vcpu_pointer(frame) };
-    let (el1, resident) = (&vcpu.el1, &vcpu.resident);
+    let resident = &vcpu.resident;
     // SAFETY: these registers are not used at EL2; the host, which runs when this CPU leaves EL2 without entering
     // the vCPU, has no access to them.
     unsafe {
-        msr!("TTBR0_EL1", el1.ttbr0);
-        msr!("TTBR1_EL1", el1.ttbr1);
-        msr!("MAIR_EL1", el1.mair);
-        msr!("AMAIR_EL1", el1.amair);
-        msr!("CONTEXTIDR_EL1", el1.contextidr);
-        msr!("AFSR0_EL1", el1.afsr0);
-        msr!("AFSR1_EL1", el1.afsr1);
-        msr!("CSSELR_EL1", el1.csselr);
-        msr!("S3_4_C12_C1_1", 0u64); // VDISR_EL2
-        msr!("VMPIDR_EL2", vcpu.vmpidr);
+        registers::load_resident(&resident.system);
         msr!("CNTVOFF_EL2", Machine.vm_word(VmId(vcpu.vm), Field::COUNTER_OFFSET));
-        msr!("ICH_VMCR_EL2", resident.vmcr);
-        msr!("ICH_AP0R0_EL2", resident.ap0r0);
-        msr!("ICH_AP1R0_EL2", resident.ap1r0);
     }
+    debug::load(Machine, vcpu);
     gic::set_timer_list_register(resident.timer_lr);
     if resident.timer_active != 0 {
         gic::set_timer_active(host.cpu.get());
@@ -99,19 +88,8 @@ fn forget_sibling(host: &HostContext, vcpu: &VcpuContext) {
 }
 
 fn save(host: &HostContext, vcpu: &mut VcpuContext) {
-    let el1 = &mut vcpu.el1;
-    el1.ttbr0 = mrs!("TTBR0_EL1");
-    el1.ttbr1 = mrs!("TTBR1_EL1");
-    el1.mair = mrs!("MAIR_EL1");
-    el1.amair = mrs!("AMAIR_EL1");
-    el1.contextidr = mrs!("CONTEXTIDR_EL1");
-    el1.afsr0 = mrs!("AFSR0_EL1");
-    el1.afsr1 = mrs!("AFSR1_EL1");
-    el1.csselr = mrs!("CSSELR_EL1");
     let resident = &mut vcpu.resident;
-    resident.vmcr = mrs!("ICH_VMCR_EL2");
-    resident.ap0r0 = mrs!("ICH_AP0R0_EL2");
-    resident.ap1r0 = mrs!("ICH_AP1R0_EL2");
+    registers::save_resident(&mut resident.system);
     resident.timer_lr = gic::timer_list_register();
     resident.timer_active = u64::from(gic::take_timer_active(host.cpu.get()));
     gic::set_timer_list_register(0);

@@ -5,50 +5,42 @@
 // x0..x30. TPIDR_EL2 is HostContext; the Rust stack grows down from it. Names in braces are offsets and symbols
 // that vectors.rs supplies. No ISB stands before an ERET: the exception return synchronises the context.
 
-.macro save_caller_saved             // x0 to x18 and x30: what Rust may change
-    stp     x0, x1, [sp]
-    stp     x2, x3, [sp, #0x10]
-    stp     x4, x5, [sp, #0x20]
-    stp     x6, x7, [sp, #0x30]
-    stp     x8, x9, [sp, #0x40]
-    stp     x10, x11, [sp, #0x50]
-    stp     x12, x13, [sp, #0x60]
-    stp     x14, x15, [sp, #0x70]
-    stp     x16, x17, [sp, #0x80]
-    str     x18, [sp, #0x90]
-    str     x30, [sp, #0xf0]
+.macro x0_to_x17 operation           // st or ld
+    \operation\()p     x0, x1, [sp]
+    \operation\()p     x2, x3, [sp, #0x10]
+    \operation\()p     x4, x5, [sp, #0x20]
+    \operation\()p     x6, x7, [sp, #0x30]
+    \operation\()p     x8, x9, [sp, #0x40]
+    \operation\()p     x10, x11, [sp, #0x50]
+    \operation\()p     x12, x13, [sp, #0x60]
+    \operation\()p     x14, x15, [sp, #0x70]
+    \operation\()p     x16, x17, [sp, #0x80]
 .endm
 
-.macro save_callee_saved             // x19 to x29
-    str     x19, [sp, #0x98]
-    stp     x20, x21, [sp, #0xa0]
-    stp     x22, x23, [sp, #0xb0]
-    stp     x24, x25, [sp, #0xc0]
-    stp     x26, x27, [sp, #0xd0]
-    stp     x28, x29, [sp, #0xe0]
+.macro x20_to_x29 operation
+    \operation\()p     x20, x21, [sp, #0xa0]
+    \operation\()p     x22, x23, [sp, #0xb0]
+    \operation\()p     x24, x25, [sp, #0xc0]
+    \operation\()p     x26, x27, [sp, #0xd0]
+    \operation\()p     x28, x29, [sp, #0xe0]
 .endm
 
-.macro load_caller_saved
-    ldp     x0, x1, [sp]
-    ldp     x2, x3, [sp, #0x10]
-    ldp     x4, x5, [sp, #0x20]
-    ldp     x6, x7, [sp, #0x30]
-    ldp     x8, x9, [sp, #0x40]
-    ldp     x10, x11, [sp, #0x50]
-    ldp     x12, x13, [sp, #0x60]
-    ldp     x14, x15, [sp, #0x70]
-    ldp     x16, x17, [sp, #0x80]
-    ldr     x18, [sp, #0x90]
-    ldr     x30, [sp, #0xf0]
+.macro caller_saved operation        // x0 to x18 and x30: what Rust may change
+    x0_to_x17 \operation
+    \operation\()r     x18, [sp, #0x90]
+    \operation\()r     x30, [sp, #0xf0]
 .endm
 
-.macro load_callee_saved
-    ldr     x19, [sp, #0x98]
-    ldp     x20, x21, [sp, #0xa0]
-    ldp     x22, x23, [sp, #0xb0]
-    ldp     x24, x25, [sp, #0xc0]
-    ldp     x26, x27, [sp, #0xd0]
-    ldp     x28, x29, [sp, #0xe0]
+.macro callee_saved operation        // x19 to x29
+    \operation\()r     x19, [sp, #0x98]
+    x20_to_x29 \operation
+.endm
+
+.macro general operation             // x0 to x30
+    x0_to_x17 \operation
+    \operation\()p     x18, x19, [sp, #0x90]
+    x20_to_x29 \operation
+    \operation\()r     x30, [sp, #0xf0]
 .endm
 
 .macro forget_branches               // Spectre-BHB: overwrite the branch history that EL1 has trained; x3 is saved
@@ -96,7 +88,7 @@ bulkhead_host_vectors:
     own_exceptions
 .macro host_synchronous
     .balign 0x80
-    save_caller_saved
+    caller_saved st
     forget_branches
     mrs     x1, esr_el2
     lsr     x2, x1, #26
@@ -120,7 +112,7 @@ bulkhead_vm_vectors:
     own_exceptions
 .macro vm_exception handler
     .balign 0x80
-    save_caller_saved
+    general st
     forget_branches
     b       \handler
 .endm
@@ -148,19 +140,18 @@ host_call:
     b.eq    vcpu_run
     mov     x0, sp
     bl      {host_call}
-    load_caller_saved
+    caller_saved ld
     return_to_el1
 
 host_exception:                      // any register may be the operand of a trapped instruction
-    save_callee_saved
+    callee_saved st
     mov     x0, sp
     bl      {host_exception}
-    load_callee_saved
-    load_caller_saved
+    general ld
     return_to_el1
 
 vcpu_run:
-    save_callee_saved
+    callee_saved st
     mrs     x4, elr_el2
     mrs     x5, spsr_el2
     mrs     x6, sp_el1
@@ -172,60 +163,32 @@ vcpu_run:
     mov     x0, sp
     bl      {vcpu_run}               // the context to enter, or 0 with the answer in the host's x0 and x1
     cbnz    x0, enter_vm
-    load_callee_saved
-    load_caller_saved
+    general ld
     return_to_el1
 
 enter_vm:                            // x0 = VcpuContext, SP = HostContext
     ldp     x10, x11, [sp, #{H_VM_HCR}]
     ldp     x12, x13, [sp, #{H_VM_CPTR}]
     mov     sp, x0
-    ldr     x14, [sp, #{V_VTTBR}]
-    ldp     x15, x16, [sp, #{V_PC}]
-    adr     x17, bulkhead_vm_vectors
+    ldp     x14, x15, [sp, #{V_VTTBR}] // vttbr, vmpidr
+    ldp     x16, x17, [sp, #{V_PC}]
+    adr     x9, bulkhead_vm_vectors
     msr     hcr_el2, x10
     msr     vtcr_el2, x11
     msr     cptr_el2, x12
     msr     cnthctl_el2, x13
     msr     vttbr_el2, x14
-    msr     elr_el2, x15
-    msr     spsr_el2, x16
-    msr     vbar_el2, x17
-    ldp     x0, x1, [sp, #{V_SCTLR}] // sctlr, cpacr
-    ldr     x2, [sp, #{V_TCR}]
-    ldp     x3, x4, [sp, #{V_VBAR}]  // vbar, sp_el0
-    ldp     x5, x6, [sp, #{V_SP_EL1}] // sp_el1, elr
-    ldp     x7, x8, [sp, #{V_SPSR}]  // spsr, esr
-    ldr     x9, [sp, #{V_FAR}]
-    ldp     x10, x11, [sp, #{V_TPIDR_EL0}] // tpidr_el0, tpidrro_el0
-    ldp     x12, x13, [sp, #{V_TPIDR_EL1}] // tpidr_el1, par
-    ldp     x14, x15, [sp, #{V_CNTKCTL}] // cntkctl, cntv_ctl
-    ldr     x16, [sp, #{V_CNTV_CVAL}]
-    msr     sctlr_el1, x0
-    msr     cpacr_el1, x1
-    msr     tcr_el1, x2
-    msr     vbar_el1, x3
-    msr     sp_el0, x4
-    msr     sp_el1, x5
-    msr     elr_el1, x6
-    msr     spsr_el1, x7
-    msr     esr_el1, x8
-    msr     far_el1, x9
-    msr     tpidr_el0, x10
-    msr     tpidrro_el0, x11
-    msr     tpidr_el1, x12
-    msr     par_el1, x13
-    msr     cntkctl_el1, x14
-    msr     cntv_cval_el0, x16
-    msr     cntv_ctl_el0, x15
+    msr     vmpidr_el2, x15
+    msr     elr_el2, x16
+    msr     spsr_el2, x17
+    msr     vbar_el2, x9
+    load_switched sp
 resume_vm:
-    load_callee_saved
-    load_caller_saved
+    general ld
     return_to_el1
 
-.macro vm_exit name, decide          // x0 to x18 and x30 are saved
+.macro vm_exit name, decide          // x0 to x30 are saved
 \name:
-    save_callee_saved
     hint    #16                      // ESB: an SError that the VM caused is pended no further than here
     mrs     x4, elr_el2
     mrs     x5, spsr_el2
@@ -252,41 +215,15 @@ return_to_vm:
 
 leave_vm:                            // x19 = VcpuContext, SP = HostContext; bit 1 of x0: the context is gone
     tbnz    w0, #1, enter_host
-    mrs     x0, sctlr_el1
-    mrs     x1, cpacr_el1
-    mrs     x2, tcr_el1
-    mrs     x3, vbar_el1
-    mrs     x4, sp_el0
-    mrs     x5, sp_el1
-    mrs     x6, elr_el1
-    mrs     x7, spsr_el1
-    mrs     x8, esr_el1
-    mrs     x9, far_el1
-    mrs     x10, tpidr_el0
-    mrs     x11, tpidrro_el0
-    mrs     x12, tpidr_el1
-    mrs     x13, par_el1
-    mrs     x14, cntkctl_el1
-    mrs     x15, cntv_ctl_el0
-    mrs     x16, cntv_cval_el0
-    stp     x0, x1, [x19, #{V_SCTLR}]
-    str     x2, [x19, #{V_TCR}]
-    stp     x3, x4, [x19, #{V_VBAR}]
-    stp     x5, x6, [x19, #{V_SP_EL1}]
-    stp     x7, x8, [x19, #{V_SPSR}]
-    str     x9, [x19, #{V_FAR}]
-    stp     x10, x11, [x19, #{V_TPIDR_EL0}]
-    stp     x12, x13, [x19, #{V_TPIDR_EL1}]
-    stp     x14, x15, [x19, #{V_CNTKCTL}]
-    str     x16, [x19, #{V_CNTV_CVAL}]
+    save_switched x19
 enter_host:                          // SP = HostContext: the host's values, zero where it has none
     ldp     x0, x1, [sp, #{H_HCR}]   // hcr, vtcr
     ldp     x2, x3, [sp, #{H_CPTR}]  // cptr, cnthctl
     ldp     x4, x5, [sp, #{H_VTTBR}] // vttbr, sctlr_el1
     ldp     x6, x7, [sp, #{H_ELR}]   // elr, spsr
     ldp     x8, x9, [sp, #{H_SP_EL1}] // sp_el1, vbar_el1
-    ldr     x10, [sp, #{H_TPIDR_EL1}]
-    adr     x11, bulkhead_host_vectors
+    ldp     x10, x11, [sp, #{H_TPIDR_EL1}] // tpidr_el1, vmpidr
+    adr     x12, bulkhead_host_vectors
     msr     hcr_el2, x0
     msr     vtcr_el2, x1
     msr     cptr_el2, x2
@@ -298,22 +235,10 @@ enter_host:                          // SP = HostContext: the host's values, zer
     msr     sp_el1, x8
     msr     vbar_el1, x9
     msr     tpidr_el1, x10
-    msr     vbar_el2, x11
-    msr     cntv_ctl_el0, xzr
-    msr     cntv_cval_el0, xzr
-    msr     cpacr_el1, xzr
-    msr     tcr_el1, xzr
-    msr     sp_el0, xzr
-    msr     elr_el1, xzr
-    msr     spsr_el1, xzr
-    msr     esr_el1, xzr
-    msr     far_el1, xzr
-    msr     tpidr_el0, xzr
-    msr     tpidrro_el0, xzr
-    msr     par_el1, xzr
-    msr     cntkctl_el1, xzr
-    load_callee_saved
-    load_caller_saved
+    msr     vmpidr_el2, x11
+    msr     vbar_el2, x12
+    zero_switched
+    general ld
     return_to_el1
 
 // First entry of the host on this CPU: x0 = HostContext with all its values in place. Never returns.

@@ -52,6 +52,7 @@ pub unsafe fn enter_host(host: &HostContext) -> ! {
 }
 
 core::arch::global_asm!(
+    include_str!("switch.S"),
     include_str!("vectors.S"),
     BHB_LOOPS = const BHB_LOOPS,
     VCPU_RUN_HIGH = const id::VCPU_RUN >> 16,
@@ -66,16 +67,7 @@ core::arch::global_asm!(
     H_VM_CPTR = const offset_of!(HostContext, vm_cptr),
     V_VTTBR = const offset_of!(VcpuContext, vttbr),
     V_PC = const offset_of!(VcpuContext, pc),
-    V_SCTLR = const offset_of!(VcpuContext, el1.sctlr),
-    V_TCR = const offset_of!(VcpuContext, el1.tcr),
-    V_VBAR = const offset_of!(VcpuContext, el1.vbar),
-    V_SP_EL1 = const offset_of!(VcpuContext, el1.sp_el1),
-    V_SPSR = const offset_of!(VcpuContext, el1.spsr),
-    V_FAR = const offset_of!(VcpuContext, el1.far),
-    V_TPIDR_EL0 = const offset_of!(VcpuContext, el1.tpidr_el0),
-    V_TPIDR_EL1 = const offset_of!(VcpuContext, el1.tpidr_el1),
-    V_CNTKCTL = const offset_of!(VcpuContext, el1.cntkctl),
-    V_CNTV_CVAL = const offset_of!(VcpuContext, el1.cntv_cval),
+    V_SWITCHED = const offset_of!(VcpuContext, el1),
     EMERGENCY_DOWN = const EMERGENCY_DOWN,
     BOOT_STACK_SIZE = const BOOT_STACK_SIZE,
     F_SIZE = const size_of::<EngineFault>(),
@@ -105,15 +97,10 @@ const _: () = {
         };
     }
     follows!(VcpuContext: pc, pstate);
-    follows!(VcpuContext: el1.sctlr, el1.cpacr);
-    follows!(VcpuContext: el1.vbar, el1.sp_el0);
-    follows!(VcpuContext: el1.sp_el1, el1.elr);
-    follows!(VcpuContext: el1.spsr, el1.esr);
-    follows!(VcpuContext: el1.tpidr_el0, el1.tpidrro_el0);
-    follows!(VcpuContext: el1.tpidr_el1, el1.par);
-    follows!(VcpuContext: el1.cntkctl, el1.cntv_ctl);
+    follows!(VcpuContext: vttbr, vmpidr);
     follows!(HostContext: elr, spsr);
     follows!(HostContext: sp_el1, vbar_el1);
+    follows!(HostContext: tpidr_el1, mpidr);
     follows!(HostContext: host_hcr, host_vtcr);
     follows!(HostContext: host_cptr, host_cnthctl);
     follows!(HostContext: host_vttbr, host_sctlr);

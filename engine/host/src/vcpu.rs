@@ -133,6 +133,7 @@ impl Processor for Cpu<'_> {
     fn id_register(self, _crm: u64, _op2: u64) -> u64 {
         u64::MAX
     }
+    fn set_debug_register(self, _crm: u64, _op2: u64, _value: u64) {}
     fn virtual_timer(self) -> (u64, u64) {
         (0, 0)
     }

@@ -9,50 +9,15 @@ use bulkhead_abi::FRAME_SIZE;
 use crate::Hardware;
 use crate::addr::Frame;
 use crate::owner::Record;
-
-/// EL1 state that is switched at every change between VM and host (Arm ARM DDI 0487, D19).
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs, reason = "fields are the architecture's register names")]
-pub struct El1Registers {
-    pub sctlr: u64,
-    pub cpacr: u64,
-    pub ttbr0: u64,
-    pub ttbr1: u64,
-    pub tcr: u64,
-    pub mair: u64,
-    pub amair: u64,
-    pub contextidr: u64,
-    pub vbar: u64,
-    pub sp_el0: u64,
-    pub sp_el1: u64,
-    pub elr: u64,
-    pub spsr: u64,
-    pub esr: u64,
-    pub far: u64,
-    pub afsr0: u64,
-    pub afsr1: u64,
-    pub tpidr_el0: u64,
-    pub tpidrro_el0: u64,
-    pub tpidr_el1: u64,
-    pub par: u64,
-    pub cntkctl: u64,
-    pub cntv_ctl: u64,
-    pub cntv_cval: u64,
-    pub csselr: u64,
-    pub mdscr: u64,
-}
+use crate::vcpu::debug::DebugRegisters;
+use crate::vcpu::registers::{ResidentSystem, SwitchedRegisters};
 
 /// State that stays in the CPU until another vCPU loads there.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct ResidentRegisters {
-    /// `ICH_VMCR_EL2`.
-    pub vmcr: u64,
-    /// `ICH_AP0R0_EL2`.
-    pub ap0r0: u64,
-    /// `ICH_AP1R0_EL2`.
-    pub ap1r0: u64,
+    /// System registers.
+    pub system: ResidentSystem,
     /// The list register that the engine keeps for the virtual timer.
     pub timer_lr: u64,
     /// Whether PPI 27 was active at the physical redistributor when the vCPU was unloaded (0 or 1).
@@ -61,8 +26,6 @@ pub struct ResidentRegisters {
     pub fpcr: u64,
     /// FPSR.
     pub fpsr: u64,
-    /// Padding, so that `v` is 16-byte aligned.
-    pub reserved: u64,
     /// V0 to V31, low half first.
     pub v: [[u64; 2]; 32],
 }
@@ -80,7 +43,7 @@ pub struct VcpuContext {
     /// Processor state (`SPSR_EL2`).
     pub pstate: u64,
     /// Switched registers.
-    pub el1: El1Registers,
+    pub el1: SwitchedRegisters,
     /// VM slot.
     pub vm: u64,
     /// Index of the vCPU within its VM; Aff0 of its MPIDR.
@@ -99,6 +62,8 @@ pub struct VcpuContext {
     pub timer_pending: u64,
     /// Registers that stay resident.
     pub resident: ResidentRegisters,
+    /// Breakpoints and watchpoints.
+    pub debug: DebugRegisters,
 }
 
 const _: () = assert!(size_of::<VcpuContext>() <= FRAME_SIZE as usize);
@@ -147,7 +112,7 @@ pub fn reset<H: Hardware>(hw: H, frame: Frame, record: Record, entry: u64, argum
     set(word!(x), argument);
     set(word!(pc), entry);
     set(word!(pstate), RESET_PSTATE);
-    set(word!(el1.sctlr), RESET_SCTLR);
+    set(word!(el1.sctlr_el1), RESET_SCTLR);
     set(word!(vm), vm.0);
     set(word!(index), record.slot());
     set(word!(frame), frame.0);

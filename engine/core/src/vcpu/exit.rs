@@ -140,10 +140,13 @@ pub fn deadline<P: Processor>(p: P, vcpu: &VcpuContext) -> u64 {
     compare.wrapping_add(p.vm_word(VmId(vcpu.vm), Field::COUNTER_OFFSET))
 }
 
-/// Moves the program counter behind the instruction.
+/// Moves the program counter behind the instruction, which the engine has executed in the VM's place: a software step
+/// is complete with it (PSTATE.SS), and it was no landing pad of an indirect branch for what follows (PSTATE.BTYPE).
 #[inline(always)]
 pub(super) fn advance(vcpu: &mut VcpuContext) {
+    const STEP_AND_BRANCH: u64 = 1 << 21 | 3 << 10;
     vcpu.pc = vcpu.pc.wrapping_add(4);
+    vcpu.pstate &= !STEP_AND_BRANCH;
 }
 
 fn undefined<P: Processor>(p: P, vcpu: &mut VcpuContext) {

@@ -14,6 +14,8 @@ pub trait Processor: Hardware {
     fn set_exception(self, exception: El1Exception);
     /// The hardware's value of the ID register op0=3, op1=0, CRn=0, CRm=`crm`, op2=`op2`; 0 where none exists.
     fn id_register(self, crm: u64, op2: u64) -> u64;
+    /// Writes the debug register op0=2, op1=0, CRn=0, CRm=`crm`, op2=`op2` of the VM; it matches at EL0 and EL1 only.
+    fn set_debug_register(self, crm: u64, op2: u64, value: u64);
     /// `CNTV_CTL_EL0` and `CNTV_CVAL_EL0` of the VM.
     fn virtual_timer(self) -> (u64, u64);
 
