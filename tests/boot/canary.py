@@ -50,6 +50,10 @@ SYSTEM = (
     Register("S3_0_C12_C12_3", 0x0000_0005, 3),  # ICC_BPR1_EL1
     Register("S3_0_C12_C12_7", 0x0000_0001, 1),  # ICC_IGRPEN1_EL1
     Register("S3_0_C12_C12_6", 0x0000_0001, 1),  # ICC_IGRPEN0_EL1
+    Register("S3_0_C12_C8_3", 0x0000_0004, 3),  # ICC_BPR0_EL1
+    Register("S3_0_C12_C8_4", 0x0040_0000, 0x80_0000),  # ICC_AP0R0_EL1
+    Register("S3_0_C12_C9_0", 0x0400_0000, 0x800_0000),  # ICC_AP1R0_EL1
+    Register("S3_0_C12_C1_1", 0x8000_0041, 2),  # DISR_EL1
     Register("fpcr", 0x0740_0000, 0x0040_0000),
     Register("fpsr", 0x0800_001F, 0x10),
 )
@@ -60,8 +64,18 @@ FIRST_VECTOR = FIRST_SYSTEM + len(SYSTEM)
 WORDS = FIRST_VECTOR + 64
 HOST_KEEPS = ("vbar_el1", "tpidr_el1")
 """The host's own: saved and restored by its program, and checked by its going on."""
-HOST_LEAVES = ("S3_0_C4_C6_0", "S3_0_C12_C12_3", "S3_0_C12_C12_7", "S3_0_C12_C12_6")
-"""Physical CPU interface: the payload needs its own values."""
+HOST_LEAVES = tuple(
+    register.name for register in SYSTEM if register.name.startswith(("S3_0_C4_C6", "S3_0_C12"))
+)
+"""Physical CPU interface and DISR_EL1: the payload needs its own values."""
+SHOWN_BY_OTHERS = {
+    **dict.fromkeys(("DAIF", "SPSel", "PAN", "UAO", "DIT", "SSBS", "TCO", "NZCV"), "in SPSR_EL2 as a whole"),
+    "CNTV_TVAL_EL0": "a view of CNTV_CVAL_EL0",
+    "ICC_CTLR_EL1": "in ICH_VMCR_EL2, as are the priority mask and the binary points",
+    "ICC_SRE_EL1": "constant",
+    **dict.fromkeys(("AMAIR_EL1", "AFSR0_EL1", "AFSR1_EL1"), "zero on these CPUs"),
+}
+"""Registers that a VM can write and that are not in SYSTEM, and why."""
 
 
 def pattern(salt: int, number: int) -> int:
@@ -69,16 +83,21 @@ def pattern(salt: int, number: int) -> int:
     return salt + number * 0x0101_0001_0001_0010 & (1 << 64) - 1
 
 
+def _load(register: str, value: int) -> str:
+    """By its complement, so that the value itself is in no code, which the host has put into memory."""
+    return f"ldr {register}, ={~value & (1 << 64) - 1:#x}\nmvn {register}, {register}"
+
+
 def _general(salt: int, registers: range) -> str:
-    return "\n".join(f"ldr x{n}, ={pattern(salt, n):#x}" for n in registers)
+    return "\n".join(_load(f"x{n}", pattern(salt, n)) for n in registers)
 
 
 def _vectors(salt: int, scratch: str) -> str:
     lines = []
     for n in range(32):
         low, high = pattern(salt, 100 + 2 * n), pattern(salt, 101 + 2 * n)
-        lines += [f"ldr {scratch}, ={low:#x}", f"fmov d{n}, {scratch}"]
-        lines += [f"ldr {scratch}, ={high:#x}", f"mov v{n}.d[1], {scratch}"]
+        lines += [_load(scratch, low), f"fmov d{n}, {scratch}"]
+        lines += [_load(scratch, high), f"mov v{n}.d[1], {scratch}"]
     return "\n".join(lines)
 
 
@@ -126,14 +145,14 @@ def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str
     salt = VM_SALT ^ other << 40
     values = {r.name: r.value ^ (r.flip if other else 0) for r in SYSTEM}
     control = values.pop("sctlr_el1")
-    set_system = "\n".join(f"ldr x0, ={value:#x}\nmsr {name}, x0" for name, value in values.items())
+    set_system = "\n".join(f"{_load('x0', value)}\nmsr {name}, x0" for name, value in values.items())
     return f"""
     mov     x0, #3 << 20
     msr     cpacr_el1, x0
     isb
     {set_system}
     {_vectors(salt, "x0")}
-    ldr     x0, ={control:#x}
+    {_load("x0", control)}
     msr     sctlr_el1, x0
     isb
     ldr     x0, ={before:#x}
@@ -162,7 +181,7 @@ def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str
 def host_program(vcpu: int, reply: int, dump: int) -> str:
     """Runs the vCPU once with a value in every register, dumps all registers at `dump`, then overwrites them."""
     values = [
-        f"ldr x0, ={pattern(HOST_SALT, 200 + n):#x}\nmsr {register.name}, x0"
+        f"{_load('x0', pattern(HOST_SALT, 200 + n))}\nmsr {register.name}, x0"
         for n, register in enumerate(SYSTEM)
         if register.name not in (*HOST_KEEPS, *HOST_LEAVES, "cntv_ctl_el0")
     ]

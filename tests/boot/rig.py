@@ -34,6 +34,8 @@ class Rig:
     machine: QemuMachine
     link: Link
     next_frame: int = 0
+    vms: list[Vm] = field(default_factory=list)
+    """All that were started."""
 
     def call(self, name: str, *arguments: int, cpu: int = 0) -> list[int]:
         """x0 to x17 after the call `name`."""
@@ -109,6 +111,7 @@ class Vm:
 def start_vm(rig: Rig, slot: int, pages: Mapping[int, bytes], vcpus: int = 1, context: int = 0) -> Vm:
     """A VM with 16 MiB of RAM at VM_RAM and these measured pages, whose vCPU 0 starts at VM_RAM."""
     vm = Vm(rig, slot)
+    rig.vms.append(vm)
     rig.ok("vm_create", slot, rig.take(), vcpus, 0, VM_RAM, 16 << 20)
     for level in LEVEL_SPANS:
         rig.ok("table_donate", slot, VM_RAM, level, rig.take())

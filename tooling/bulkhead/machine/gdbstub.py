@@ -40,6 +40,11 @@ class GdbStub:
             raise MachineError(f"reading {name} was refused: {answer}", where="gdb stub")
         return int.from_bytes(bytes.fromhex(answer), "little")
 
+    def system_registers(self) -> list[str]:
+        """Names of all system registers that this CPU model has."""
+        feature = ElementTree.fromstring(self._document("system-registers.xml"))
+        return [register.get("name", "") for register in feature.iter("reg")]
+
     @cached_property
     def _registers(self) -> dict[str, int]:
         """Register numbers by name, from the target description and the files that it includes."""

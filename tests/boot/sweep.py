@@ -1,0 +1,91 @@
+"""A program that executes MRS or MSR with every encoding that there is, and tells which executed. Trust label: TOOL.
+
+Source: Arm ARM DDI 0487, C6.2 (MRS, MSR (register)): op0 2 and 3, that is 32768 registers, numbered as the
+instruction has them: op0 - 2, op1, CRn, CRm, op2 from bit 14 down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bulkhead.registers import Encoding
+
+COUNT = 1 << 15
+EXECUTED, LEFT_OUT = 0, 0x80
+REFUSED = (0x00 + 1, 0x18 + 1)
+"""What the program stores for an encoding: 0, or LEFT_OUT if it was not tried, or the exception class plus 1:
+UNDEFINED, or a trap to the domain's own EL1, by which a CPU with FEAT_IDST refuses ID registers that it has not."""
+READ, WRITE = 0xD530_0000, 0xD510_001F
+"""MRS X0 and MSR from XZR of encoding 0."""
+
+
+def encodings() -> Iterator[Encoding]:
+    """In the order of their numbers."""
+    for number in range(COUNT):
+        yield 2 + (number >> 14), number >> 11 & 7, number >> 7 & 15, number >> 3 & 15, number & 7
+
+
+def left_out(where: Callable[[Encoding], bool]) -> bytes:
+    """COUNT bytes: LEFT_OUT where the encoding must not be tried."""
+    return bytes(LEFT_OUT if where(encoding) else 0xFF for encoding in encodings())
+
+
+def program(instruction: int, slot: int, table: int, end: str) -> str:
+    """Puts instruction after instruction at `slot`, which must be a page of its own; `table` holds COUNT bytes.
+
+    An entry of LEFT_OUT stays, every other one becomes what the encoding came to.
+    """
+    return f"""
+    b       1f
+    .balign 2048
+2:  .rept   16
+    .balign 128
+    mrs     x10, esr_el1
+    lsr     x10, x10, #26
+    add     x10, x10, #1
+    mrs     x12, elr_el1
+    add     x12, x12, #4
+    msr     elr_el1, x12
+    eret
+    .endr
+    .balign 128
+1:  sub     sp, sp, #32
+    stp     x19, x20, [sp]
+    stp     x30, x21, [sp, #16]
+    mrs     x13, vbar_el1
+    adr     x0, 2b
+    msr     vbar_el1, x0
+    mov     x0, #0x3330000           // EL1's own traps of FP, SVE and SME are off: EL2's must do it
+    msr     cpacr_el1, x0
+    isb
+    ldr     x11, ={table:#x}
+    ldr     x14, ={slot:#x}
+    ldr     w15, ={instruction:#x}
+    ldr     w16, =0xD65F03C0         // ret
+    str     w16, [x14, #4]
+    mov     x17, #{COUNT}
+3:  ldrb    w16, [x11]
+    cmp     w16, #{LEFT_OUT}
+    b.eq    4f
+    str     w15, [x14]
+    dc      cvau, x14
+    dsb     ish
+    ic      ivau, x14
+    dsb     ish
+    isb
+    mov     x10, xzr
+    blr     x14
+    strb    w10, [x11]
+4:  add     x11, x11, #1
+    add     w15, w15, #1 << 5
+    subs    x17, x17, #1
+    b.ne    3b
+    msr     cpacr_el1, xzr
+    msr     vbar_el1, x13
+    isb
+    ldp     x19, x20, [sp]
+    ldp     x30, x21, [sp, #16]
+    add     sp, sp, #32
+    {end}
+    .ltorg
+    """

@@ -1,0 +1,113 @@
+"""The register table against the CPUs: it knows every register that there is, and each one does what it says.
+
+Sources: `engine/arch/registers.toml`; QEMU's own list of system registers, as it tells it to gdb; every encoding that
+the architecture has (Arm ARM DDI 0487, C5.1.2), executed by a VM and by the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from boot import sweep
+from boot.assembly import assemble
+from boot.rig import EXITS, PAGE, VM_RAM, Rig, booted, start_vm
+from bulkhead.image import build
+from bulkhead.machine.gdbstub import GdbStub
+from bulkhead.machine.qemu import QemuConfig, QemuMachine
+from bulkhead.registers import Encoding, load
+from bulkhead.registers.table import MODELS
+
+TABLE = load()
+SLOT, STACK, RESULTS = VM_RAM + 0x10_0000, VM_RAM + 0x10_1000, VM_RAM + 0x11_0000
+DIRECTIONS = {"r": sweep.READ, "w": sweep.WRITE}
+
+
+def debug_registers(model: str) -> int:
+    """How many breakpoints and watchpoints QEMU's CPU models have (all alike): six and four."""
+    return {0: 6, 1: 4}[0 if model == "breakpoints" else 1]
+
+
+def expected(encoding: Encoding, domain: str, direction: str, model: str) -> str:
+    """What the table says about the access."""
+    register = TABLE.at(encoding)
+    if register is None or model not in register.group.on:
+        return "undefined"
+    if register.name.startswith("DBG") and register.is_family:
+        kind = "breakpoints" if register.name.startswith("DBGB") else "watchpoints"
+        if encoding[3] >= debug_registers(kind):
+            return "undefined"
+    return register.execution(domain, direction)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    """A CPU model."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def rig(model: str) -> Iterator[Rig]:
+    """A machine of that model."""
+    with booted(cpu_model=model) as rig:
+        yield rig
+
+
+@pytest.mark.qemu
+def test_every_register_of_the_cpu_is_in_the_table(model: str) -> None:
+    image = build.build("pinned", "payload").image
+    with QemuMachine(QemuConfig(kernel=image, cpu_model=model, halted=True)) as machine:
+        names = GdbStub(machine.gdb, machine.wait_until).system_registers()
+    assert len(names) > 200
+    unknown = [name for name in names if TABLE.from_qemu(name) is None]
+    assert not unknown
+
+
+def swept_by_vm(rig: Rig, slot: int, direction: str, table: bytes) -> bytes:
+    """The table of a VM that tries every encoding."""
+    code = f"ldr x0, ={STACK + PAGE:#x}\nmov sp, x0\n"
+    end = "ldr x0, =0xC6000042\n hvc #0\n3: b 3b"
+    code += sweep.program(DIRECTIONS[direction], SLOT, RESULTS, end)
+    text = assemble(code)
+    pages = {VM_RAM + offset: text[offset : offset + PAGE] for offset in range(0, len(text), PAGE)}
+    pages |= {RESULTS + offset: table[offset : offset + PAGE] for offset in range(0, sweep.COUNT, PAGE)}
+    vm = start_vm(rig, slot, {**pages, SLOT: b"", STACK: b""})
+    ways = [vm.run()[0]]
+    while ways[-1] in (EXITS["IRQ"], EXITS["SGI"]):  # it runs for seconds, and tries ICC_SGI1R_EL1 too
+        ways.append(vm.run()[0])
+    assert ways[-1] == EXITS["HOST_CALL"]
+    return b"".join(vm.memory(RESULTS + offset, PAGE) for offset in range(0, sweep.COUNT, PAGE))
+
+
+def swept_by_host(rig: Rig, direction: str, table: bytes) -> bytes:
+    """The table of the host."""
+    results, slot, area = rig.take(sweep.COUNT // PAGE), rig.take(), rig.take(3)
+    place = area + -area % 2048
+    rig.write(results, table)
+    rig.write(place, assemble(sweep.program(DIRECTIONS[direction], slot, results, "ret")))
+    rig.execute(place)
+    return b"".join(rig.read(results + offset, PAGE) for offset in range(0, sweep.COUNT, PAGE))
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("direction", ["r", "w"])
+@pytest.mark.parametrize("domain", ["vm", "host"])
+def test_every_encoding_does_what_the_table_says(rig: Rig, model: str, domain: str, direction: str) -> None:
+    wanted = {e: expected(e, domain, direction, model) for e in sweep.encodings()}
+    # A write that the CPU executes would change the state of the program that tries it.
+    table = sweep.left_out(lambda encoding: direction == "w" and wanted[encoding] == "executes")
+    slot = ["r", "w"].index(direction)
+    seen = (
+        swept_by_vm(rig, slot, direction, table) if domain == "vm" else swept_by_host(rig, direction, table)
+    )
+    wrong = {
+        f"{encoding} {register.name if (register := TABLE.at(encoding)) else 'unknown'}": (
+            wanted[encoding],
+            found,
+        )
+        for encoding, found in zip(wanted, seen, strict=True)
+        if found != sweep.LEFT_OUT
+        and found not in (sweep.REFUSED if wanted[encoding] == "undefined" else (sweep.EXECUTED,))
+    }
+    assert not wrong, f"{domain} {direction}: what the table says, and what was seen: {wrong}"
