@@ -183,7 +183,6 @@ enter_vm:                            // x0 = VcpuContext, SP = HostContext
     msr     spsr_el2, x17
     msr     vbar_el2, x9
     load_switched sp
-resume_vm:
     general ld
     return_to_el1
 
@@ -211,7 +210,8 @@ return_to_vm:
     ldp     x4, x5, [sp, #{V_PC}]
     msr     elr_el2, x4
     msr     spsr_el2, x5
-    b       resume_vm
+    general ld
+    return_to_el1
 
 leave_vm:                            // x19 = VcpuContext, SP = HostContext; bit 1 of x0: the context is gone
     tbnz    w0, #1, enter_host
