@@ -13,7 +13,7 @@ from bulkhead import abi
 from bulkhead.image import memory_map
 from bulkhead.image.memory_map import BLOCK, GIB, PAGE, VIRT, Use
 from bulkhead.inspect import checks
-from bulkhead.inspect.engine import EngineView, stopped_view
+from bulkhead.inspect.engine import BLOCKS, EngineView, stopped_view
 from bulkhead.inspect.pagetable import Mapping, leaves
 from bulkhead.inspect.records import Kind
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig
@@ -92,10 +92,19 @@ def test_configuration(booted: Booted, view: EngineView) -> None:
     )
 
 
+def blocks_of(view: EngineView, *kinds: Kind) -> list[int]:
+    """Physical addresses of the blocks inside RAM whose records are of these kinds."""
+    count = view.config.frames // (BLOCK // PAGE)
+    words = memoryview(view.read_virtual(BLOCKS, 8 * count)).cast("Q")
+    return [
+        view.config.ram_base + BLOCK * index for index, word in enumerate(words) if Kind(word & 15) in kinds
+    ]
+
+
 def engine_blocks(view: EngineView) -> list[int]:
     """Physical addresses of the blocks inside RAM that are the engine's."""
-    blocks = range(view.ram.base, view.ram.base + view.ram.size, BLOCK)
-    return [address for address in blocks if view.owner(address).kind == Kind.ENGINE]
+    end = view.ram.base + view.ram.size
+    return [address for address in blocks_of(view, Kind.ENGINE) if address < end]
 
 
 def test_the_engine_takes_its_image_and_the_top_of_ram(booted: Booted, view: EngineView) -> None:
@@ -132,9 +141,11 @@ def test_the_host_reaches_its_ram_and_the_listed_devices(booted: Booted, view: E
     assert {one.output for one in devices} == expected_devices(view.config.cpus)
     assert {(one.attributes & ~3, one.size) for one in devices} == {(DEVICE_ATTRIBUTES, PAGE)}
     assert {one.attributes & ~3 for one in ram} == {RAM_ATTRIBUTES}
-    # All of RAM, less the engine's blocks and the one table that the split block took from itself.
+    # What boot has put there for the host, less the one table that the split block took from itself.
     reached = sum(one.size for one in ram)
-    assert reached == view.ram.size - len(engine_blocks(view)) * BLOCK - PAGE
+    assert reached == len(blocks_of(view, Kind.HOST, Kind.SPLIT)) * BLOCK - PAGE
+    untouched = blocks_of(view, Kind.UNCLEARED)
+    assert len(untouched) * BLOCK == view.ram.size - len(engine_blocks(view)) * BLOCK - reached - PAGE
     assert checks.isolation_faults(view) == []
 
 

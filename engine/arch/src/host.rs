@@ -2,11 +2,13 @@
 //!
 //! Source: Arm ARM DDI 0487, D24.2.40 (`ESR_ELx`), D8.2 (stage 2 walk).
 
-use bulkhead_core::addr::{FRAME_SHIFT, Frame};
+use bulkhead_core::addr::{Block, FRAME_SHIFT, Frame};
+use bulkhead_core::call::first_touch::first_touch;
 use bulkhead_core::hardware::Hardware;
-use bulkhead_core::stage2;
+use bulkhead_core::owner::Kind;
 use bulkhead_core::vcpu::inject::{self, Abort, Resumption};
 use bulkhead_core::vcpu::processor::Processor;
+use core::sync::atomic::{Ordering, fence};
 
 use crate::Machine;
 use crate::hooks;
@@ -72,27 +74,42 @@ fn system(host: &HostContext, esr: u64) {
     go_on(Resumption { pc: from.pc.wrapping_add(4), pstate: from.pstate });
 }
 
-/// A stage 2 abort. Another CPU may have been splitting the block: the leaf is read again, and when it permits the
-/// access by now, the host retries. Otherwise the host takes an external abort.
+/// A stage 2 abort. Where the records say that the RAM is the host's, it is there by now, or another CPU is about to
+/// put it there (a block is being split, a frame comes back): the host retries. Otherwise it takes an external abort.
 fn abort(esr: u64, far: u64, hpfar: u64, kind: Abort) {
     // Stopping the machine empties the host's tables, so that every CPU comes here.
     hooks::park_if_stopped();
     let page = (hpfar & 0x0fff_ffff_fff0) << 8;
-    if esr & FAULT_KIND == TRANSLATION_FAULT && is_mapped(page) {
+    if esr & FAULT_KIND == TRANSLATION_FAULT && is_hosts(page) {
         return;
     }
     go_on(inject::external_abort(Machine, at(), kind, far));
 }
 
-/// Whether the host's stage 2 maps the page of RAM at `address` now.
-fn is_mapped(address: u64) -> bool {
+/// Whether the page of RAM at `address` is the host's. A block that nobody has touched since boot is made so, unless
+/// another CPU holds the ownership lock: then the host comes again.
+fn is_hosts(address: u64) -> bool {
     let frame = Frame(address.wrapping_sub(Machine.ram_base()) >> FRAME_SHIFT);
     if frame.0 >= Machine.frames() {
         return false;
     }
-    let entry = Machine.host_entry(frame.block());
-    if entry & stage2::TABLE != stage2::TABLE {
-        return entry & stage2::VALID != 0;
+    let kind = Machine.block_record(frame.block()).kind();
+    // Frame records are complete before their block is SPLIT.
+    fence(Ordering::Acquire);
+    match kind {
+        Kind::UNCLEARED => touch(frame.block()),
+        Kind::HOST | Kind::DMA => true,
+        Kind::SPLIT => Machine.frame_record(frame).kind() == Kind::HOST,
+        _ => false,
     }
-    Machine.table_entry(stage2::target(Machine, entry), frame.slot()) & stage2::VALID != 0
+}
+
+#[cold]
+fn touch(block: Block) -> bool {
+    if Machine.try_lock() {
+        // Whatever the answer: the record decides when the host comes again.
+        let _ = first_touch(Machine, block);
+        Machine.unlock();
+    }
+    true
 }

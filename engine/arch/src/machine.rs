@@ -287,7 +287,12 @@ impl Hardware for Machine {
 
     #[inline(always)]
     fn try_lock(self) -> bool {
-        exchange(LOCK.as_ptr(), 0, 1)
+        let taken = exchange(LOCK.as_ptr(), 0, 1);
+        if !taken {
+            // Who stops the machine keeps the lock, and a VM whose fault needs it would come here for ever.
+            hooks::park_if_stopped();
+        }
+        taken
     }
 
     #[inline(always)]

@@ -198,6 +198,7 @@ fn load_host(
     let [program, tree, initrd] = keep;
     let split_block = plan.find(BLOCK, &[place, program, tree, initrd]).ok_or("there is no block to split")?;
     host_stage2::split(plan, split_block);
+    host_stage2::withhold(plan, &[place, tree, initrd, split_block]);
     let reachable = |range| if plan.host_has(range) { range } else { Range::default() };
     let info = BootInfo {
         magic: BOOT_MAGIC,

@@ -8,11 +8,11 @@
 use bulkhead_abi::Range;
 use bulkhead_arch::layout;
 use bulkhead_core::addr::{Block, TABLE_ENTRIES};
-use bulkhead_core::owner::{Kind, Record};
+use bulkhead_core::owner::Record;
 use bulkhead_core::stage2;
 
 use crate::early::Area;
-use crate::memory::{self, Plan, set_block_kind};
+use crate::memory::{self, Plan, overlap, set_block_record};
 use crate::pcie::Listed;
 use crate::platform::{self, Device};
 use crate::tables::{BLOCK, PAGE, TABLE, Tables};
@@ -60,12 +60,26 @@ fn map_device(device: &Device, root: u64, cpus: u64, tables: &mut Tables) {
     }
 }
 
+/// Withholds every block of the host that holds nothing of `kept` until its first touch zeroes it, and zeroes what the
+/// other blocks hold beside: whatever was in RAM before the boot, the host never sees it.
+pub fn withhold(plan: &Plan, kept: &[Range]) {
+    for block in plan.host_blocks() {
+        if kept.iter().any(|range| overlap(*range, plan.block(block))) {
+            memory::zero_gaps(plan.block(block), kept);
+        } else {
+            set_level2(block, 0);
+            set_block_record(block, Record::UNCLEARED);
+        }
+    }
+}
+
 /// Splits the host block at `range`, so that the host can give away frames at all: the block's own first frame
-/// becomes its level 3 table, as if it had been donated.
+/// becomes its level 3 table, as if it had been donated; the others are zero.
 pub fn split(plan: &Plan, range: Range) {
     let block = (range.base - plan.ram_base) / BLOCK;
     let first_record = layout::FRAMES + block * TABLE_ENTRIES * 8;
     let table = layout::RAM + range.base;
+    memory::zero_gaps(range, &[]);
     for slot in 0..TABLE_ENTRIES {
         let (record, leaf) = if slot == 0 {
             (Record::host_table(Block(block)), 0)
@@ -78,7 +92,7 @@ pub fn split(plan: &Plan, range: Range) {
             ((table + slot * 8) as *mut u64).write_volatile(leaf);
         }
     }
-    set_block_kind(block, Kind::SPLIT);
+    set_block_record(block, Record::SPLIT);
     set_level2(block, range.base | TABLE);
 }
 

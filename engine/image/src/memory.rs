@@ -3,11 +3,11 @@
 //! The reservation lies at the top of the largest RAM range, in whole blocks: frame records first (512 words for
 //! each block of the span), then pages for tables, stacks and the other arrays. Block records are written once for
 //! the whole span: HOST for blocks that are RAM, all of it, and neither image nor reservation nor firmware's; ENGINE
-//! otherwise.
+//! otherwise. Those of the host that hold nothing it needs become UNCLEARED before it runs.
 
 use bulkhead_abi::{HOST_RANGES, Range};
-use bulkhead_arch::layout;
-use bulkhead_core::owner::Kind;
+use bulkhead_arch::{cache, layout};
+use bulkhead_core::owner::Record;
 
 use crate::device_tree::{Machine, RAM_RANGES, RESERVED_RANGES};
 use crate::smmu::STREAM_PAGES;
@@ -203,7 +203,7 @@ pub fn record_blocks(plan: &Plan, tables: &mut Tables) {
     for block in plan.host_blocks() {
         let base = plan.block(block).base;
         tables.map(layout::RAM + base, base, BLOCK, Access::Data);
-        set_block_kind(block, Kind::HOST);
+        set_block_record(block, Record::HOST);
     }
 }
 
@@ -225,7 +225,27 @@ pub fn hide(range: Range, plan: &Plan, tables: &mut Tables) {
 }
 
 /// Changes the record of a block; boot only.
-pub fn set_block_kind(block: u64, kind: Kind) {
+pub fn set_block_record(block: u64, record: Record) {
     // SAFETY: the BLOCKS window holds a word for each block of the plan; only the boot CPU runs.
-    unsafe { ((layout::BLOCKS + block * 8) as *mut u64).write_volatile(kind.0) };
+    unsafe { ((layout::BLOCKS + block * 8) as *mut u64).write_volatile(record.0) };
+}
+
+/// Zeroes what a block of the host holds besides the ranges in `kept`.
+pub fn zero_gaps(block: Range, kept: &[Range]) {
+    let mut at = block.base;
+    while at < end(block) {
+        let inside = kept.iter().find(|range| range.base <= at && at < end(**range));
+        at = inside.map_or_else(
+            || {
+                let next = kept.iter().map(|range| range.base).filter(|base| *base > at).min();
+                let gap = next.unwrap_or(end(block)).min(end(block)) - at;
+                // SAFETY: the RAM window shows the block, which is the host's; the host does not run yet.
+                unsafe { core::ptr::write_bytes((layout::RAM + at) as *mut u8, 0, gap as usize) };
+                at + gap
+            },
+            |range| end(*range),
+        );
+    }
+    // SAFETY: as above.
+    unsafe { cache::clean_invalidate(layout::RAM + block.base, block.size) };
 }

@@ -6,6 +6,7 @@
 
 pub mod activate;
 pub mod dispatch;
+pub mod first_touch;
 pub mod dma_allow;
 pub mod dma_revoke;
 pub mod host_split;
