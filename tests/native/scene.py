@@ -15,8 +15,9 @@ from native.guest import FOREVER, code, hvc
 
 MIB = 1 << 20
 RAM = 0x4000_0000
-RANGES = ((RAM, 8 * MIB), (RAM + 0x4000_0000, PAGE))
-"""RAM of each VM: two ranges, the second a single page in another GiB."""
+GIB = 1 << 30
+RANGES = ((RAM, 8 * MIB), (RAM + GIB, PAGE), (RAM + 2 * GIB, 4 * MIB))
+"""RAM of each VM: three ranges, the second a single page; the others in GiBs that have no table."""
 FREE_SLOT, NEW, LIVE, DEAD = 63, 0, 1, 2
 """Slots: no VM, BUILDING, ACTIVE, DYING."""
 BLOCK_IPA = RAM + 6 * MIB
@@ -96,9 +97,13 @@ class Scene:
 
     def window(self) -> int:
         """A block that is a DMA window."""
-        if self.machine.block_record(self.whole).kind != Kind.DMA:
-            self.machine.ok("dma_allow", block=self.whole)
-        return self.whole
+        if self.machine.block_record(self._open).kind != Kind.DMA:
+            self.machine.ok("dma_allow", block=self._open)
+        return self._open
+
+    @cached_property
+    def _open(self) -> int:
+        return self.machine.take_block()
 
     def good(self, call: str) -> Arguments:
         """Arguments with which a call succeeds here."""

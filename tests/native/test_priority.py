@@ -14,7 +14,20 @@ import pytest
 
 from bulkhead.conformance.backend import PAGE
 from bulkhead.inspect.records import Kind
-from native.scene import DEAD, FREE_SLOT, IPA, LIVE, MIB, NEW, RAM, UNCOVERED, Arguments, Scene
+from native.scene import (
+    BLOCK_IPA,
+    DEAD,
+    FREE_SLOT,
+    GIB,
+    IPA,
+    LIVE,
+    MIB,
+    NEW,
+    RAM,
+    UNCOVERED,
+    Arguments,
+    Scene,
+)
 
 TOP = 1 << 39
 """First IPA that no VM has."""
@@ -30,19 +43,21 @@ class Error:
     detail: str | int = 0
     arguments: Arguments = field(default_factory=dict)
     first: Callable[[Scene], object] = NOTHING
-    address: str = ""
-    """Argument that becomes an engine-owned address."""
+    found: str = ""
+    """Argument whose value is found in the scene ..."""
+    where: Callable[[Scene], int] = lambda scene: scene.machine.blocks(Kind.ENGINE)[-1]
+    """... there."""
 
     def broken(self, scene: Scene) -> Arguments:
         """Arguments that break the condition here."""
-        if self.address:
-            return self.arguments | {self.address: scene.machine.blocks(Kind.ENGINE)[-1]}
+        if self.found:
+            return self.arguments | {self.found: self.where(scene)}
         return self.arguments
 
     @property
     def touches(self) -> set[str]:
         """Arguments that it needs for itself."""
-        return set(self.arguments) | ({self.address} if self.address else set())
+        return set(self.arguments) | ({self.found} if self.found else set())
 
 
 def invalid(argument: str, **arguments: int) -> Error:
@@ -60,10 +75,22 @@ def ranges(argument: str, *words: int) -> Error:
 
 def not_ours(argument: str) -> Error:
     """A frame that is the engine's."""
-    return Error(f"{argument} is the engine's", "NOT_OWNED", argument, address=argument)
+    return Error(f"{argument} is the engine's", "NOT_OWNED", argument, found=argument)
+
+
+def block_is(what: str, where: Callable[[Scene], int]) -> Error:
+    """A block that is something else."""
+    return Error(f"block is {what}", "NOT_OWNED", "block", found="block", where=where)
 
 
 SLOTS = [invalid("vm", vm=value) for value in (64, 1 << 16, 1 << 32, (1 << 64) - 1)]
+BLOCKS = [
+    invalid("block", block=value) for value in (RAM + PAGE, 1, (1 << 64) - 1, 0, TOP, (1 << 64) - (2 << 20))
+]
+SPLIT_BLOCK = block_is("split", lambda scene: scene.machine.layout.split_block)
+VM_BLOCK = block_is("a VM's", lambda scene: scene.vm_block)
+HOST_BLOCK = block_is("the host's", lambda scene: scene.whole)
+WINDOW = block_is("a DMA window", Scene.window)
 IPAS = [invalid("ipa", ipa=value) for value in (IPA + 1, IPA + 2048, TOP, 1 << 63, (1 << 64) - PAGE)]
 
 
@@ -100,8 +127,8 @@ ERRORS: dict[str, list[list[Error]]] = {
         [not_ours("root")],
     ],
     "host_split": [
-        [invalid("block", block=value) for value in (RAM + PAGE, 1, (1 << 64) - 1, 0, TOP, (1 << 64) - (2 << 20))],
-        [not_ours("block")],
+        BLOCKS,
+        [not_ours("block"), VM_BLOCK, WINDOW],
         [not_ours("table")],
     ],
     "vm_kill": [SLOTS, states(FREE_SLOT, DEAD)],
@@ -144,6 +171,67 @@ ERRORS: dict[str, list[list[Error]]] = {
         [invalid("entry", entry=value) for value in (1, RAM + 2, TOP, 1 << 63)],
         [Error("has an entry", "BAD_STATE", first=lambda scene: scene.new.entry())],
     ],
+    "map_block": [
+        SLOTS,
+        states(FREE_SLOT, DEAD),
+        [invalid("ipa", ipa=value) for value in (BLOCK_IPA + 1, BLOCK_IPA + PAGE, BLOCK_IPA + MIB, TOP, 1 << 63)],
+        [invalid("ipa", ipa=value) for value in (0, RAM - 2 * MIB, RAM + 8 * MIB, RAM + GIB, TOP - 2 * MIB)],
+        BLOCKS,
+        [not_ours("block"), SPLIT_BLOCK, VM_BLOCK, WINDOW],
+        [
+            Error("no level 2 table", "TABLE_MISSING", 2, {"ipa": RAM + 2 * GIB}),
+            Error("a table is there", "ALREADY_MAPPED", 0, {"ipa": RAM}),
+            Error("a block is there", "ALREADY_MAPPED", first=lambda scene: scene.vm_block),
+        ],
+    ],
+    "vm_split": [
+        BLOCKS,
+        [not_ours("block"), SPLIT_BLOCK, HOST_BLOCK, WINDOW],
+        [Error("DYING", "BAD_STATE", first=lambda scene: (scene.vm_block, scene.new.kill()))],
+        [
+            not_ours("table"),
+            Error("table is in the block", "NOT_OWNED", "table", found="table", where=lambda scene: scene.vm_block),
+        ],
+        [
+            not_ours("host_table"),
+            Error("the same table twice", "INVALID_ARGUMENT", "host_table", found="host_table",
+                  where=lambda scene: scene.frame),
+        ],
+    ],
+    "reclaim_block": [
+        BLOCKS,
+        [not_ours("block"), SPLIT_BLOCK, HOST_BLOCK, WINDOW],
+        [Error("of a living VM", "BAD_STATE", found="block", where=lambda scene: scene.live.block(BLOCK_IPA))],
+    ],
+    "share_accept": [
+        SLOTS,
+        states(FREE_SLOT, DEAD),
+        IPAS,
+        [
+            Error("no level 2 table", "TABLE_MISSING", 2, {"ipa": RAM + GIB}),
+            Error("no level 3 table", "TABLE_MISSING", 3, {"ipa": UNCOVERED}),
+            Error("in a block", "ALREADY_MAPPED", 0, {"ipa": BLOCK_IPA + PAGE},
+                  first=lambda scene: scene.live.block(BLOCK_IPA)),
+            Error("not mapped", "BAD_STATE", 0, {"ipa": IPA}),
+            Error("private", "BAD_STATE", 0, {"ipa": IPA}, first=lambda scene: scene.live.page(IPA)),
+            Error("accepted", "BAD_STATE", first=Scene.accept),
+        ],
+    ],
+    "share_release": [
+        SLOTS,
+        states(FREE_SLOT, DEAD),
+        IPAS,
+        [
+            Error("no level 2 table", "TABLE_MISSING", 2, {"ipa": RAM + GIB}),
+            Error("no level 3 table", "TABLE_MISSING", 3, {"ipa": UNCOVERED}),
+            Error("in a block", "ALREADY_MAPPED", 0, {"ipa": BLOCK_IPA},
+                  first=lambda scene: scene.live.block(BLOCK_IPA)),
+            Error("not mapped", "BAD_STATE", 0, {"ipa": IPA}),
+            Error("private", "BAD_STATE", 0, {"ipa": IPA}, first=lambda scene: scene.live.page(IPA)),
+        ],
+    ],
+    "dma_allow": [BLOCKS, [not_ours("block"), SPLIT_BLOCK, VM_BLOCK, WINDOW]],
+    "dma_revoke": [BLOCKS, [not_ours("block"), SPLIT_BLOCK, VM_BLOCK, HOST_BLOCK]],
     "activate": [SLOTS, states(FREE_SLOT, LIVE, DEAD)],
 }  # fmt: skip
 
