@@ -75,6 +75,11 @@ class Scene:
         """A whole block of the VM under construction."""
         return self.new.block(BLOCK_IPA)
 
+    @cached_property
+    def block_of_live(self) -> int:
+        """A whole block of the live VM."""
+        return self.live.block(BLOCK_IPA)
+
     def offer(self) -> int:
         """The live VM shares its page at RAM, by its own call. Where."""
         if self.machine.frame_record(self.live.pages[RAM]).shared == Shared.PRIVATE:
@@ -192,6 +197,9 @@ class Scene:
             "level 3 table": self.new.tables[3, RAM],
             "vCPU": self.new.contexts[0],
             "vCPU of another VM": self.live.contexts[0],
+            "in a block of a VM": self.block_of_live + 5 * PAGE,
+            "in a DMA window": self.window() + 5 * PAGE,
+            "shared page": self.live.pages[self.accept()],
         }
 
 
@@ -203,6 +211,6 @@ ADDRESSES = (
 """Keys of `Scene.frames`."""
 OWNED = (
     "host frame", "page", "page of another VM", "page of a dying VM", "root table", "level 2 table", "level 3 table",
-    "vCPU", "vCPU of another VM",
+    "vCPU", "vCPU of another VM", "in a block of a VM", "in a DMA window", "shared page",
 )  # fmt: skip
 """Keys of `Scene.owned`."""
