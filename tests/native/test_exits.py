@@ -66,8 +66,11 @@ def guest(machine: Machine, vm: Build) -> Exceptions:
     return Exceptions(machine, one)
 
 
-def test_wait(guest: Exceptions) -> None:
-    assert guest.take(EC_WFX, 0) == Next("exit", EXITS["WFI"], (0, 0, 0))
+@pytest.mark.parametrize("instruction", [0, 1, 2, 3], ids=["WFI", "WFE", "WFIT", "WFET"])
+@pytest.mark.parametrize("condition", [0, 0x1E << 20, 5 << 5], ids=["", "always", "register"])
+def test_wait(guest: Exceptions, instruction: int, condition: int) -> None:
+    event = instruction & 1
+    assert guest.take(EC_WFX, condition | instruction) == Next("exit", EXITS["WFI"], (event, 0, 0))
     assert guest.word(PC) == RAM + 4
 
 
@@ -154,6 +157,30 @@ def test_measurement_and_extend(guest: Exceptions) -> None:
     digest = hashlib.sha256(bytes(32) + b"".join(n.to_bytes(8, "little") for n in (1, 2, 3, 4))).digest()
     assert regs[:5] == (0, *unpack(digest))
     assert regs[5:] == tuple(filler(register) for register in range(5, 18))
+
+
+def test_discovery_as_linux_does_it(guest: Exceptions) -> None:
+    """`kvm_init_hyp_services` and `pkvm_init_hyp_services` of Linux, call by call."""
+    standard = {line.name: line.id for line in ABI.standards}
+    rest = tuple(filler(register) for register in range(4, 18))
+    regs, next_ = guest.call(standard["VENDOR_HYP_UID"])
+    assert b"".join(word.to_bytes(4, "little") for word in regs[:4]) == ABI.vm_uid.bytes
+    assert (regs[4:], next_.kind) == (rest, "resume")
+    regs, next_ = guest.call(standard["VENDOR_HYP_FEATURES"])
+    assert (regs, next_.kind) == ((1 << 0 | 1 << 2 | 1 << 3 | 1 << 4, 0, 0, 0, *rest), "resume")
+    regs, next_ = guest.call(ABI.call("meminfo").id, 0, 0, 0)
+    assert (regs, next_.kind) == ((PAGE, 0, 0, 0, *rest), "resume")
+
+
+def test_random_numbers(guest: Exceptions) -> None:
+    rnd64 = next(line.id for line in ABI.standards if line.name == "TRNG_RND64")
+    first, next_ = guest.call(rnd64, 192)
+    assert next_.kind == "resume"
+    assert first[0] == 0
+    assert first[4:] == tuple(filler(register) for register in range(4, 18))
+    second, _ = guest.call(rnd64, 192)
+    assert len({*first[1:4], *second[1:4]}) == 6
+    assert guest.call(rnd64, 193)[0][:4] == (-2 & MASK, 0, 0, 0)
 
 
 def test_host_call(guest: Exceptions) -> None:

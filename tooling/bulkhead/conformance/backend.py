@@ -85,6 +85,10 @@ class Backend(Protocol):
         """Raw RAM, whoever owns it."""
         ...
 
+    def poke(self, address: int, data: bytes) -> None:
+        """Change raw RAM, whoever owns it."""
+        ...
+
     def hold_lock(self, held: bool) -> None:
         """Take the engine's ownership lock, as another CPU in the middle of a call would, or give it back."""
         ...
