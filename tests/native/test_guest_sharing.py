@@ -133,15 +133,6 @@ def test_random_numbers_for_a_guest(machine: Machine) -> None:
     assert low in (0, 1)
 
 
-def test_wfe_comes_to_the_host(machine: Machine) -> None:
-    SEVL, WFE, WFI = 0xD50320BF, 0xD503205F, 0xD503207F  # noqa: N806
-    guest = Guest(machine, code(SEVL, WFE, WFE, *report(31), WFI))
-    # A WFE that finds the event register set does not wait, and does not exit.
-    assert ((exit_ := guest.run()).name, exit_.data) == ("WFI", (1,))
-    assert guest.reports(1) == [0]
-    assert ((exit_ := guest.run()).name, exit_.data) == ("WFI", (0,))
-
-
 # Two CPUs
 
 
@@ -168,7 +159,7 @@ def test_unshare_while_the_host_writes(machine: Machine) -> None:
     for _ in range(1000):
         if number(backend.memory(frame, 8)) == PATTERN:
             break
-    assert (exit_ := guest.run()).data == (UNSHARE, PAGE_IPA)
+    assert guest.run().data == (UNSHARE, PAGE_IPA)
     with pytest.raises(HostFault):
         backend.finish(1)
     assert guest.run().name == "HOST_CALL"

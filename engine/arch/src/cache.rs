@@ -7,7 +7,8 @@ use crate::sysreg::{dsb_ish, dsb_sy, isb};
 
 /// Smallest data cache line in bytes (`CTR_EL0.DminLine`).
 #[inline(always)]
-fn line_size() -> u64 {
+#[must_use]
+pub fn line_size() -> u64 {
     4 << (mrs!("CTR_EL0") >> 16 & 0xf)
 }
 

@@ -58,6 +58,7 @@ mod hcr {
     pub const BSU_INNER: u64 = 1 << 10;
     pub const DC: u64 = 1 << 12;
     pub const TWI: u64 = 1 << 13;
+    pub const TWE: u64 = 1 << 14;
     pub const TID1: u64 = 1 << 16;
     pub const TID2: u64 = 1 << 17;
     pub const TID3: u64 = 1 << 18;
@@ -79,7 +80,7 @@ mod hcr {
 
 /// `HCR_EL2` while the host runs: no stage 1 (DC), whose registers trap; interrupts go to EL1.
 pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TRVM | hcr::TID2;
-/// `HCR_EL2` while a VM runs: interrupts and SErrors exit, WFI exits, TLB and cache maintenance is broadcast.
+/// `HCR_EL2` while a VM runs: interrupts and SErrors exit, WFI and WFE exit, TLB and cache maintenance is broadcast.
 pub const VM_HCR: u64 = hcr::COMMON
     | hcr::PTW
     | hcr::FMO
@@ -88,6 +89,7 @@ pub const VM_HCR: u64 = hcr::COMMON
     | hcr::FB
     | hcr::BSU_INNER
     | hcr::TWI
+    | hcr::TWE
     | hcr::TID1
     | hcr::TID3;
 

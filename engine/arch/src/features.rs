@@ -3,6 +3,8 @@
 //! Source: Arm ARM DDI 0487, D19.2 (ID registers). Written for Neoverse N1; V1, N2 and QEMU's `max` have more, which
 //! is trapped and hidden (`cpu.rs`, and core's sanitized ID registers).
 
+use crate::{cache, mem};
+
 /// Field of four bits at `low`.
 #[inline(always)]
 const fn field(register: u64, low: u32) -> u64 {
@@ -43,6 +45,9 @@ pub fn check() -> Result<(), &'static str> {
     let (processor, memory) = (mrs!("ID_AA64PFR0_EL1"), mrs!("ID_AA64MMFR0_EL1"));
     if mrs!("CurrentEL") != 2 << 2 {
         return Err("not entered at EL2");
+    }
+    if cache::line_size() < mem::LINE {
+        return Err("data cache lines shorter than 64 bytes (CTR_EL0.DminLine)");
     }
     if field(processor, 24) == 0 {
         return Err("no GICv3 system register interface (ID_AA64PFR0_EL1.GIC)");

@@ -38,8 +38,10 @@ pub unsafe extern "C" fn bulkhead_zero_frame(pa: u64) {
     }
 }
 
-/// Bytes of a turn of [`bulkhead_zero_block`]: two cache lines of 64 bytes, the least that boot accepts.
-const TURN: u64 = 128;
+/// Bytes of the shortest data cache line that boot accepts.
+pub const LINE: u64 = 64;
+/// Bytes that a turn of [`bulkhead_zero_block`] writes and cleans.
+const TURN: u64 = 2 * LINE;
 
 /// Writes zero to all words of a block, cleans and invalidates it to the point of coherency.
 ///
@@ -67,7 +69,7 @@ pub unsafe extern "C" fn bulkhead_zero_block(pa: u64) {
                 "stp xzr, xzr, [{next}, #48]",
                 "dc civac, {next}",
                 line = in(reg) start.wrapping_add(offset),
-                next = in(reg) start.wrapping_add(offset).wrapping_add(TURN / 2),
+                next = in(reg) start.wrapping_add(offset).wrapping_add(LINE),
                 options(nostack, preserves_flags),
             );
         }
