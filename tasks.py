@@ -72,6 +72,7 @@ def run(
     kernel: str = "",
     initrd: str = "",
     firmware: str = "",
+    payload: str = "",
     disk: str = "",
     append: str = "",
     memory: str = "512M",
@@ -92,9 +93,9 @@ def run(
 
     status = machine.main(
         options.parse_options(
-            kernel=kernel, initrd=initrd, firmware=firmware, disk=disk, append=append, memory=memory, cpus=cpus,
-            load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus, timeout=timeout, json=json,
-            verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
+            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
+            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus,
+            timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
         )
     )  # fmt: skip
     raise Exit(code=status)

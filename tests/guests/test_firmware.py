@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from bulkhead.image import build
-from bulkhead.machine.firmware import CODE_MAX, STOCK, VARIABLES, plan_firmware, read_firmware
+from bulkhead.machine.firmware import CODE_MAX, PAYLOAD, STOCK, VARIABLES, plan_firmware, read_firmware
 from bulkhead.machine.guest import MIB, RAM_BASE
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
+from bulkhead.machine.kernel import read_kernel
 from bulkhead.machine.shim import ExitReason
 from bulkhead.provision import guests, qemu
 
@@ -32,9 +33,18 @@ SHELL, U_BOOT = b"Shell> ", b"=> "
 CONTROLS = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
 
 
+def kernel_and_initrd() -> bytes:
+    """The stock guest in one piece: the kernel with all the space that it claims, then the initial RAM disk."""
+    stock = guests.ensure()
+    kernel = read_kernel(stock.kernel)
+    return (
+        kernel.content.ljust(-(-kernel.image_size // (2 * MIB)) * 2 * MIB, b"\0") + stock.initrd.read_bytes()
+    )
+
+
 @pytest.fixture(scope="module")
 def host() -> Iterator[Hypervisor]:
-    """A machine with both firmwares in its store."""
+    """A machine with both firmwares in its store, and something that one of them can start."""
     images = build.build()
     spec = MachineSpec(
         image=images.image,
@@ -43,7 +53,8 @@ def host() -> Iterator[Hypervisor]:
         program=str(qemu.ensure()),
         time_limit=1200.0,
     )
-    with hypervisor(spec, {name: read_firmware(name).content for name in STOCK}) as running:
+    store = {name: read_firmware(name).content for name in STOCK} | {"payload": kernel_and_initrd()}
+    with hypervisor(spec, store) as running:
         yield running
 
 
@@ -66,9 +77,8 @@ def await_new(console: GuestConsole, text: bytes, start: int, seconds: float) ->
     limit = time.monotonic() + seconds
     while text not in CONTROLS.sub(b"", console.output[start:]):
         assert time.monotonic() < limit, console.output[start:].decode(errors="replace")
-        console.check()
         assert console.end is None
-        console._hypervisor.machine.pump(0.25)
+        console.wait_a_little()
 
 
 def command(console: GuestConsole, line: str, prompt: bytes) -> str:
@@ -142,6 +152,25 @@ def test_u_boot_reaches_its_prompt_saves_its_environment_and_resets(
 
     console.send(b"reset\r")
     assert console.wait_end(COMMAND_SECONDS).reason == ExitReason.RESET
+
+
+@pytest.mark.timeout(600)
+def test_u_boot_starts_the_stock_kernel_from_ram(host: Hypervisor) -> None:
+    stock = guests.ensure()
+    size, initrd = len(kernel_and_initrd()) - stock.initrd.stat().st_size, stock.initrd.stat().st_size
+    plan = plan_firmware(read_firmware("u-boot"), memory=256 * MIB, cpus=2, payload=len(kernel_and_initrd()))
+    console = GuestConsole(host, host.shim.start(plan, kernel="u-boot", initrd="payload").vm)
+    try:
+        await_new(console, U_BOOT, 0, PROMPT_SECONDS)
+        word = secrets.token_hex(8)
+        command(console, f"setenv bootargs console=ttyAMA0 quiet word={word}", U_BOOT)
+        console.send(f"booti {PAYLOAD:x} {PAYLOAD + size:x}:{initrd:x} {RAM_BASE:x}\r".encode())
+        done = console.run("cat /proc/cmdline; nproc; cat /sys/class/rtc/rtc0/name", 120)
+        assert done.output.decode().splitlines() == [
+            f"console=ttyAMA0 quiet word={word}", "2", "rtc-pl031 9010000.pl031"
+        ]  # fmt: skip
+    finally:
+        host.destroy(console.vm, running=console.end is None)
 
 
 def run(*options: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -235,6 +264,8 @@ def test_what_is_no_firmware_is_refused_by_name(bad: dict[str, str], words: str)
         (("--load-address", "0x40080000", "--kernel", "/boot/Image"), "--kernel"),
         (("--append", "quiet"), "--append"),
         (("--script", "true"), "--script"),
+        (("--payload", "/nonexistent"), "payload"),
+        (("--payload", "/bin/true", "--memory", "128M"), "--memory"),
         (("--memory", "64M"), "--memory"),
         (("--cpus", "9"), "--cpus"),
     ],

@@ -30,6 +30,8 @@ CODE_MAX = 64 * MIB
 VARIABLES = (0x0400_0000, MIB)
 CLOCK = (0x0901_0000, 0x1000)
 CONFIGURATION = (0x0902_0000, 0xA)  # data and selector; with the DMA register behind them it would be 0x18
+PAYLOAD = RAM_BASE + 64 * MIB  # between what UEFI uses first and what U-Boot relocates itself to
+HEADROOM = 64 * MIB  # above the payload, for firmware that relocates itself to RAM's end
 MIN_MEMORY = 128 * MIB  # what UEFI maps of RAM before it has read the device tree
 
 _KERNEL_MAGIC = (56, b"ARM\x64")
@@ -72,19 +74,27 @@ def _diagnose(content: bytes) -> str:
     return ""
 
 
-def plan_firmware(firmware: Kernel, *, memory: int, cpus: int, cpu_model: str = "neoverse-n1") -> GuestPlan:
-    """Place firmware and device tree. InvalidInput if no VM can be so."""
+def plan_firmware(
+    firmware: Kernel, *, memory: int, cpus: int, cpu_model: str = "neoverse-n1", payload: int = 0
+) -> GuestPlan:
+    """Place firmware and device tree, and `payload` bytes at PAYLOAD. InvalidInput if no VM can be so."""
     check_size(memory, cpus)
     if memory < MIN_MEMORY:
         raise InvalidInput(
             f"{memory // MIB} MiB of memory", where="--memory",
             hint=f"firmware needs {MIN_MEMORY // MIB}M or more",
         )  # fmt: skip
+    if payload and PAYLOAD + payload + HEADROOM > RAM_BASE + memory:
+        needed = -(-(PAYLOAD + payload + HEADROOM - RAM_BASE) // BLOCK) * BLOCK
+        raise InvalidInput(
+            f"a payload of {payload} bytes does not fit in {memory // MIB} MiB", where="--memory",
+            hint=f"ask for {needed // MIB}M or more",
+        )  # fmt: skip
     code = -(-len(firmware.content) // BLOCK) * BLOCK
     dtb = device_tree(
         memory=memory, cpus=cpus, append="", initrd=None, cpu_model=cpu_model, devices=device_nodes()
     )
-    return GuestPlan(memory, cpus, 0, 0, 0, RAM_BASE, dtb, code=code)
+    return GuestPlan(memory, cpus, 0, PAYLOAD, payload, RAM_BASE, dtb, code=code)
 
 
 def device_nodes() -> dict[str, Node]:

@@ -80,6 +80,11 @@ class GuestConsole:
             who = "kernel panicked" if b"Kernel" in panic[0] else "firmware crashed"
             raise GuestDied(f"its {who}", self.output)
 
+    def wait_a_little(self) -> None:
+        """Let the machine go on for a quarter of a second at most, as long as the guest is well."""
+        self.check()
+        self._hypervisor.machine.pump(0.25)
+
     def wait(self, text: bytes, seconds: float) -> None:
         """Wait until the guest has printed `text`. GuestDied or MachineTimeout otherwise."""
         limit = time.monotonic() + seconds

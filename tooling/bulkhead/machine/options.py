@@ -31,13 +31,14 @@ class RunOptions:
 
     `kernel` and `initrd` are files; without a kernel both come from the pinned stock guest. `script` is shell
     text; without one the session is interactive. `firmware` (uefi, u-boot or a file) runs in place of a kernel, which
-    excludes everything that is about kernels. `disk` is a file of which the guest gets a copy as its disk. `timeout`
-    bounds the whole run (None: a session may last).
+    excludes everything that is about kernels; `payload` is a file that it finds in RAM. `disk` is a file of which the
+    guest gets a copy as its disk. `timeout` bounds the whole run (None: a session may last).
     """
 
     kernel: Path | None = None
     initrd: Path | None = None
     firmware: str | None = None
+    payload: Path | None = None
     disk: Path | None = None
     append: str = DEFAULT_APPEND
     memory: int = 512 * MIB
@@ -79,6 +80,9 @@ class RunOptions:
 
     def _check_firmware(self) -> None:
         if self.firmware is None:
+            if self.payload is not None:
+                hint = "name a --firmware that is to find it"
+                raise InvalidInput("a payload without firmware", where="--payload", hint=hint)
             return
         for given, option, hint in (
             (self.kernel is not None, "--kernel", "give one of them"),
@@ -162,6 +166,7 @@ def parse_options(
     kernel: str = "",
     initrd: str = "",
     firmware: str = "",
+    payload: str = "",
     disk: str = "",
     append: str = "",
     memory: str = "512M",
@@ -187,6 +192,7 @@ def parse_options(
         kernel=Path(kernel).expanduser() if kernel else None,
         initrd=Path(initrd).expanduser() if initrd else None,
         firmware=firmware or None,
+        payload=Path(payload).expanduser() if payload else None,
         disk=Path(disk).expanduser() if disk else None,
         append=append or DEFAULT_APPEND,
         memory=parse_memory(memory),

@@ -69,7 +69,7 @@ def status_of(error: BaseException) -> int:
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest that has been read and placed."""
+    """A guest that has been read and placed: a kernel and its initrd, or firmware and its payload."""
 
     kernel: Kernel
     initrd: bytes
@@ -85,9 +85,7 @@ class Guest:
 def read_guest(options: RunOptions) -> Guest:
     """Read and check the guest that was asked for (the pinned stock guest if none was)."""
     if options.firmware is not None:
-        firmware = read_firmware(options.firmware)
-        plan = plan_firmware(firmware, memory=options.memory, cpus=options.cpus, cpu_model=options.cpu_model)
-        return Guest(firmware, b"", plan)
+        return _read_firmware(options, options.firmware)
     stock = guests.ensure() if options.kernel is None else None
     kernel_path = options.kernel or (stock.kernel if stock else Path())
     initrd_path = options.initrd or (stock.initrd if stock else None)
@@ -98,6 +96,15 @@ def read_guest(options: RunOptions) -> Guest:
         load_address=options.load_address, cpu_model=options.cpu_model, with_disk=options.disk is not None,
     )  # fmt: skip
     return Guest(kernel, initrd, plan, read_disk(options.disk) if options.disk else b"")
+
+
+def _read_firmware(options: RunOptions, choice: str) -> Guest:
+    firmware = read_firmware(choice)
+    payload = read_file(options.payload, "payload") if options.payload else b""
+    plan = plan_firmware(
+        firmware, memory=options.memory, cpus=options.cpus, cpu_model=options.cpu_model, payload=len(payload)
+    )
+    return Guest(firmware, payload, plan)
 
 
 def main(options: RunOptions) -> int:
@@ -118,7 +125,8 @@ def main(options: RunOptions) -> int:
 
 
 def _run(options: RunOptions, reporter: Reporter, result: RunResult) -> None:
-    for path, what in ((options.kernel, "kernel"), (options.initrd, "initrd")):
+    files = ((options.kernel, "kernel"), (options.initrd, "initrd"), (options.payload, "payload"))
+    for path, what in files:
         if path is not None:
             read_file(path, what)
     if options.disk is not None:
