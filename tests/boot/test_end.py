@@ -11,7 +11,7 @@ import pytest
 from boot import machines
 from boot.assembly import assemble
 from boot.machines import Booted
-from boot.rig import IDS, PAGE, VM_RAM, start_vm
+from boot.rig import BLOCK, IDS, PAGE, VM_RAM, start_vm
 from boot.rig import Vm as RigVm
 from boot.test_psci import IDS as PSCI
 from bulkhead.inspect import checks
@@ -108,6 +108,11 @@ def test_nothing_of_running_vms_is_left(function: str) -> None:
             kept += words
             booted.ok("map", vm.slot, VM_RAM + PAGE, booted.take(), 0)
             turn_on(booted, cpu, RUN, vm.contexts[0])
+        vm, words = start(booted, CPUS, KEEP_SECRETS.replace(hex(VM_RAM + PAGE), hex(VM_RAM + BLOCK)))
+        whole = booted.boot_info.host_ram[-1][0] + booted.boot_info.host_ram[-1][1] - BLOCK
+        booted.ok("map_block", vm.slot, VM_RAM + BLOCK, whole)
+        kept += words
+        assert booted.call("vcpu_run", vm.contexts[0])[0] == 0
         # One that is being built, and one that is dying with everything still its own.
         booted.ok("vm_create", 8, booted.take(), 1, 0, VM_RAM, 16 << 20)
         dying, _ = start(booted, 9, KEEP_SECRETS)
@@ -118,6 +123,7 @@ def test_nothing_of_running_vms_is_left(function: str) -> None:
         )
         frames = frames_of_vms(booted)
         assert len(frames) > 3 * 6
+        assert ram.find(kept[-1]), "the VM of CPU 0 has run, for as long as the payload lets it"
         ram = end(booted, function)
         assert [
             hex(frame) for frame in frames if any(os.pread(booted.machine.ram, PAGE, frame - RAM_BASE))

@@ -22,8 +22,10 @@ pub fn all_vms() {
         core::hint::spin_loop();
     }
     for block in (0..CONFIG.frames() / TABLE_ENTRIES).map(Block) {
-        if Machine.block_record(block).kind() == Kind::SPLIT {
-            scrub_frames(block.first());
+        match Machine.block_record(block).kind() {
+            Kind::SPLIT => scrub_frames(block.first()),
+            Kind::VM_PAGE => Machine.zero_block(block),
+            _ => (),
         }
     }
 }
