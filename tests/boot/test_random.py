@@ -7,12 +7,30 @@ import os
 import pytest
 
 from boot import machines
+from boot.assembly import assemble
+from boot.machines import Booted
+from boot.rig import PAGE, VM_RAM, start_vm
+from bulkhead import abi
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.machine.qemu import RAM_BASE, QemuConfig
 
 pytestmark = pytest.mark.qemu
 
 SEED_BYTES, KASLR_BYTES = 32, 8
+IDS = {line.name: line.id for line in abi.load().standards}
+NOT_SUPPORTED = (1 << 64) - 1
+SOURCES = {"neoverse-n1": "boot seed", "neoverse-v1": "RNDR", "neoverse-n2": "RNDR", "max": "RNDR"}
+# A VM that asks for 192 bits and leaves them, with the status, at the start of its second page.
+ASK = f"""
+    ldr x0, ={IDS["TRNG_RND64"]:#x}
+    mov x1, #192
+    hvc #0
+    ldr x9, ={VM_RAM + PAGE:#x}
+    stp x0, x1, [x9]
+    stp x2, x3, [x9, #16]
+1:  wfi
+    b 1b
+"""
 
 
 class Seeds:
@@ -46,3 +64,47 @@ def test_the_seed_is_gone_before_the_host_runs() -> None:
         assert "random numbers: boot seed" in booted.log()
         text = booted.log().encode()
         assert rng.hex().encode() not in text
+
+
+def ask(booted: Booted, name: str, *arguments: int, cpu: int = 0) -> list[int]:
+    """x0 to x3 of a TRNG call of the host."""
+    registers = [IDS[name], *arguments]
+    answer = booted.link.call("call", {"cpu": cpu, "regs": registers + [0] * (18 - len(registers))})["regs"]
+    return [int(value) for value in answer[:4]]
+
+
+def of_a_vm(booted: Booted, slot: int) -> tuple[int, ...]:
+    """What a VM in `slot` gets: three words."""
+    vm = start_vm(booted, slot, {VM_RAM: assemble(ASK), VM_RAM + PAGE: b""})
+    vm.run()
+    status, *words = memoryview(vm.memory(VM_RAM + PAGE, 32)).cast("Q")
+    assert status == 0
+    return tuple(words)
+
+
+@pytest.mark.parametrize(("model", "source"), SOURCES.items(), ids=SOURCES)
+def test_numbers_differ_between_calls_cpus_vms_and_boots(model: str, source: str) -> None:
+    seen: list[tuple[int, ...]] = []
+    for _ in range(2):
+        with machines.boot(QemuConfig(kernel=machines.image(), cpu_model=model, cpus=2)) as booted:
+            booted.next_frame = booted.boot_info.split_block[0] + PAGE
+            assert f"random numbers: {source}" in booted.log()
+            assert ask(booted, "TRNG_VERSION")[0] == 0x1_0000
+            booted.link.call("cpu_on", {"cpu": 1})
+            for cpu in (0, 0, 1, 1):
+                status, *words = ask(booted, "TRNG_RND64", 192, cpu=cpu)
+                assert status == 0
+                seen.append(tuple(words))
+            seen += [of_a_vm(booted, slot) for slot in (0, 1)]
+    words = [word for answer in seen for word in answer]
+    assert len(set(words)) == len(words) == 36
+    # 2304 bits, each 0 or 1 with the same chance: ten standard deviations around the mean.
+    assert abs(sum(word.bit_count() for word in words) - 1152) < 240
+
+
+def test_without_a_source_there_are_no_calls() -> None:
+    config = QemuConfig(kernel=machines.image(), extra=("-machine", "dtb-randomness=off"))
+    with machines.boot(config) as booted:
+        assert "random numbers: none" in booted.log()
+        for name in ("TRNG_VERSION", "TRNG_FEATURES", "TRNG_GET_UUID", "TRNG_RND32", "TRNG_RND64"):
+            assert ask(booted, name, 64)[0] == NOT_SUPPORTED
