@@ -22,7 +22,7 @@ from bulkhead.inspect import checks
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.pagetable import leaves
 from bulkhead.inspect.records import VM_SLOTS
-from bulkhead.machine.errors import LinkError
+from bulkhead.machine.errors import EnginePanic, LinkError
 from bulkhead.machine.qemu import MIB, QemuConfig
 
 pytestmark = pytest.mark.qemu
@@ -288,6 +288,21 @@ def test_without_a_usable_smmu_there_are_no_windows(config: QemuConfig, said: st
         if config.smmu:
             assert smmu(booted, CR0) == 0
             assert smmu(booted, GBPA) >> 20 & 1
+
+
+def test_an_smmu_that_does_not_answer_stops_the_engine() -> None:
+    """Nobody may hear that a window is closed when it is not known to be."""
+    with machines.boot(CONFIG) as booted:
+        block = booted.boot_info.split_block[0] + 16 * BLOCK
+        booted.write(block, b"touched")
+        booted.ok("dma_allow", block)
+        with booted.machine.paused():
+            # Translation stays on, the command queue goes off.
+            machines.Breakpoints(booted.machine.gdb, booted.machine.wait_until).poke(
+                device("SMMU").base + CR0, 1
+            )
+        with pytest.raises(EnginePanic, match="the SMMU does not complete its commands"):
+            booted.call("dma_revoke", block)
 
 
 def test_windows_are_a_feature(scene: Scene) -> None:

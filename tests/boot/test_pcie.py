@@ -102,6 +102,16 @@ def test_without_translation_nothing_is_mapped(smmu: bool, change: Spoil | None,
         assert not reachable(booted, WINDOW.base + WINDOW.size - 4)
 
 
+def test_a_function_plugged_in_later_is_nobodys() -> None:
+    with machines.boot(config(*ALL[:-1])) as booted:
+        before = device_pages(booted)
+        booted.machine.qmp.execute("device_add", driver="edu", bus="below", id="late")
+        assert 'dev: edu, id "late"' in booted.machine.monitor("info qtree")
+        assert device_pages(booted) == before
+        assert not any(reachable(booted, pci.page(0, bus=bus)) for bus in (1, 2, 255))
+        assert not reachable(booted, pci.page(5))
+
+
 @pytest.mark.parametrize("smmu", [True, False], ids=["SMMU", "no SMMU"])
 def test_what_firmware_left_running_is_made_silent(smmu: bool) -> None:
     """Every function masters the bus before the first instruction, also one behind a bridge."""
