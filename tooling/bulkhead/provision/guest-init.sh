@@ -11,6 +11,7 @@ export PATH=/bin HOME=/ PS1='guest# '
 for device in /sys/bus/platform/devices/*.virtio_mmio; do
     [ -e "$device" ] && insmod /modules/virtio_mmio.ko && insmod /modules/virtio_blk.ko
 done
+[ -e /sys/bus/platform/devices/smccc_trng ] && insmod /modules/arm_smccc_trng.ko
 echo "bulkhead-guest: ready"
 # A session of its own on the real console device: that is what job control and Ctrl-C need.
 setsid cttyhack sh

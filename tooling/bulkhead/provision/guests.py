@@ -19,7 +19,8 @@ from bulkhead.provision.paths import cache_dir, make_once, say
 
 __all__ = ["GuestImages", "check_kernel", "ensure", "ensure_firmware", "initial_ramdisk"]
 
-MODULES = ("virtio_mmio", "virtio_blk")  # what a disk needs; neither depends on another module
+# What a disk and the random number calls need; none depends on another module.
+MODULES = ("virtio_mmio", "virtio_blk", "arm_smccc_trng")
 READY = "bulkhead-guest: ready"
 _INIT = Path(__file__).with_name("guest-init.sh")
 
