@@ -77,9 +77,13 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 def start(rig: Rig, slot: int, body: str, vcpus: int = 1, here: str = "ret") -> Vm:
     """A VM that takes exceptions, executes `body` and leaves for ever; `here` is code at HERE."""
-    code = assemble(f"ldr x20, ={LOG:#x}\n{TAKES_EXCEPTIONS}\n{body}\nmov x1, #0x600D\n{EXIT}\n8: b 8b\n.ltorg")
+    code = assemble(
+        f"ldr x20, ={LOG:#x}\n{TAKES_EXCEPTIONS}\n{body}\nmov x1, #0x600D\n{EXIT}\n8: b 8b\n.ltorg"
+    )
     pages = {VM_RAM + offset: code[offset : offset + PAGE] for offset in range(0, len(code), PAGE)}
-    return start_vm(rig, slot, {**pages, HERE: assemble(here), LOG: b"", DATA: b"", RESULTS: b""}, vcpus=vcpus)
+    return start_vm(
+        rig, slot, {**pages, HERE: assemble(here), LOG: b"", DATA: b"", RESULTS: b""}, vcpus=vcpus
+    )
 
 
 def words(vm: Vm, address: int, count: int) -> list[int]:
@@ -90,9 +94,7 @@ def words(vm: Vm, address: int, count: int) -> list[int]:
 def log(vm: Vm) -> list[tuple[int, int, int]]:
     """Exceptions that the VM took: class, ELR, FAR."""
     lines = words(vm, LOG, 96)
-    return [
-        (lines[n], lines[n + 1], lines[n + 2]) for n in range(0, 96, 3) if lines[n : n + 3] != [0, 0, 0]
-    ]
+    return [(lines[n], lines[n + 1], lines[n + 2]) for n in range(0, 96, 3) if lines[n : n + 3] != [0, 0, 0]]
 
 
 def finish(vm: Vm, vcpu: int = 0) -> None:
@@ -285,7 +287,9 @@ def test_nobody_else_is_stopped(rig: Rig) -> None:
     blr     x0
     """
     # A vCPU that is turned on comes here with x30 zero.
-    here = f"0: nop\ncbz x30, 1f\nret\n1: {OPENS}\nadr x30, 2f\nb 0b\n2: mov x1, #0x77\n{EXIT}\n3: b 3b\n.ltorg"
+    here = (
+        f"0: nop\ncbz x30, 1f\nret\n1: {OPENS}\nadr x30, 2f\nb 0b\n2: mov x1, #0x77\n{EXIT}\n3: b 3b\n.ltorg"
+    )
     one = start(rig, 3, body, vcpus=2, here=here)
     other = start(rig, 4, f"{OPENS}\nldr x0, ={HERE:#x}\nblr x0", here=here)
     assert one.run()[0] == EXITS["PSCI"]
