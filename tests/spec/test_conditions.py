@@ -42,8 +42,7 @@ def table_cases(call: str) -> Iterator[Case]:
     for group in ERRORS.get(call, ()):
         yield from (partial(with_error, call=call, error=error) for error in group)
     own = TAKES_OWN_FRAME.get(call)
-    argument = own[0] if own else TAKES_HOST_FRAME.get(call)
-    if argument:
+    for argument in [own[0]] if own else [name for one, name in TAKES_HOST_FRAME if one == call]:
         yield from (partial(with_address, call=call, argument=argument, what=what) for what in ADDRESSES)
 
 
