@@ -11,8 +11,8 @@ Use as an oracle::
     outcome.status, outcome.detail, outcome.results, outcome.state, outcome.events
 """
 
-from .calls import ARGUMENTS, CALLS
+from .calls import ARGUMENTS, CALLS, STEPS
 from .state import Config, Record, State
 from .transaction import Outcome, Transaction
 
-__all__ = ["ARGUMENTS", "CALLS", "Config", "Outcome", "Record", "State", "Transaction"]
+__all__ = ["ARGUMENTS", "CALLS", "STEPS", "Config", "Outcome", "Record", "State", "Transaction"]

@@ -29,6 +29,14 @@ class SetHostEntry:
 
 
 @dataclass(frozen=True)
+class SetDmaEntry:
+    """One 64-bit store of the level 2 descriptor of a block in the SMMU's tables of the host's devices."""
+
+    block: Word
+    descriptor: Word
+
+
+@dataclass(frozen=True)
 class SetFrameRecord:
     """The ownership record of a frame changes."""
 
@@ -43,8 +51,8 @@ class ClaimVcpu:
 
 
 @dataclass(frozen=True)
-class SetBlockKind:
-    """The ownership of a whole block changes."""
+class SetBlockRecord:
+    """The ownership record of a block changes."""
 
     block: Word
 
@@ -57,6 +65,13 @@ class ZeroFrame:
 
 
 @dataclass(frozen=True)
+class ZeroBlock:
+    """The same for all 512 frames of a block."""
+
+    block: Word
+
+
+@dataclass(frozen=True)
 class CleanFrame:
     """The frame, unchanged, cleaned and invalidated to the point of coherency."""
 
@@ -64,8 +79,8 @@ class CleanFrame:
 
 
 @dataclass(frozen=True)
-class FillHostTable:
-    """512 descriptors that identity-map a block."""
+class FillTable:
+    """512 level 3 descriptors, of the frames of a block in their order."""
 
     table: Word
     block: Word
@@ -74,6 +89,13 @@ class FillHostTable:
 @dataclass(frozen=True)
 class FillFrameRecords:
     """HOST in the 512 records of a block."""
+
+    block: Word
+
+
+@dataclass(frozen=True)
+class FillVmRecords:
+    """VM_PAGE in the 512 records of a block: like `first`, with slots 0 to 511."""
 
     block: Word
 
@@ -105,6 +127,13 @@ class InvalidateHostPage:
 
 
 @dataclass(frozen=True)
+class InvalidateHostPageFromVm:
+    """The same in a step of a VM, whose translation registers are in place."""
+
+    frame: Word
+
+
+@dataclass(frozen=True)
 class InvalidateVmPage:
     """A VM's translation of one address leaves every TLB."""
 
@@ -120,6 +149,13 @@ class InvalidateVm:
 
 
 @dataclass(frozen=True)
+class InvalidateDma:
+    """The SMMU's translations of a block leave its TLBs and caches; completed, CMD_SYNC included."""
+
+    block: Word
+
+
+@dataclass(frozen=True)
 class ResetContext:
     """The context of a vCPU becomes that of its entry point."""
 
@@ -131,18 +167,23 @@ class ResetContext:
 Event = (
     SetTableEntry
     | SetHostEntry
+    | SetDmaEntry
     | SetFrameRecord
     | ClaimVcpu
-    | SetBlockKind
+    | SetBlockRecord
     | ZeroFrame
+    | ZeroBlock
     | CleanFrame
-    | FillHostTable
+    | FillTable
     | FillFrameRecords
+    | FillVmRecords
     | Measure
     | InvalidateInstructions
     | Publish
     | InvalidateHostPage
+    | InvalidateHostPageFromVm
     | InvalidateVmPage
     | InvalidateVm
+    | InvalidateDma
     | ResetContext
 )

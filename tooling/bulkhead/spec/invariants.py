@@ -7,11 +7,23 @@ be wrong alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from . import stage2
 from .calls.frames import host_table_of
-from .state import HOST, RAM_RANGES, VCPUS_MAX, VM_SLOTS, Config, Kind, Record, State, VmState, VmWord
+from .state import (
+    HOST,
+    RAM_RANGES,
+    VCPUS_MAX,
+    VM_SLOTS,
+    Config,
+    Kind,
+    Record,
+    Shared,
+    State,
+    VmState,
+    VmWord,
+)
 from .words import Truth, Word, all_of, any_of, at_most, below, choose, implies, minus, negate, shift_right
 
 FRAMES_MAX = 1 << 28
@@ -29,9 +41,14 @@ def config(config_: Config) -> Truth:
     )
 
 
+def is_block(state: State, block_: Word) -> Truth:
+    """The block exists."""
+    return below(block_, shift_right(state.config.frames, stage2.TABLE_SHIFT))
+
+
 def is_split(state: State, frame: Word) -> Truth:
     """The frame exists and has a record of its own."""
-    in_split = state.block[shift_right(frame, stage2.TABLE_SHIFT)] == Kind.SPLIT
+    in_split = state.block[shift_right(frame, stage2.TABLE_SHIFT)].kind == Kind.SPLIT
     return all_of(below(frame, state.config.frames), in_split)
 
 
@@ -46,19 +63,40 @@ def is_vm(state: State, vm: Word) -> Truth:
 
 
 def block(state: State, block_: Word) -> Truth:
-    """The host's level 2 entry of a block agrees with its kind; a split block has its table."""
-    kind, entry = state.block[block_], state.host_entry[block_]
+    """The level 2 entries of the host and of its devices agree with the record of a block; a split block has its
+    table, a block of a VM its entry.
+    """
+    record, entry, dma = state.block[block_], state.host_entry[block_], state.dma_entry[block_]
+    leaf = stage2.block(state.config, block_)
     table = stage2.target(state.config, entry)
     split = all_of(
         is_record(state, table, Record(Kind.HOST_TABLE, parent=block_)),
         entry == stage2.table(state.config, table),
     )
-    holds = any_of(
-        all_of(kind == Kind.ENGINE, entry == 0),
-        all_of(kind == Kind.HOST, entry == stage2.block(state.config, block_)),
-        all_of(kind == Kind.SPLIT, split),
+    of_a_vm = all_of(
+        record.kind == Kind.VM_PAGE,
+        record.level == 0,
+        record.shared == Shared.PRIVATE,
+        is_vm(state, record.vm),
+        is_table(state, record.parent, record.vm, 2),
+        state.ram[stage2.word(record.parent, record.slot)] == leaf,
     )
-    return implies(below(block_ << stage2.TABLE_SHIFT, state.config.frames), holds)
+    holds = any_of(
+        all_of(record.equals(Record(Kind.ENGINE)), entry == 0, dma == 0),
+        all_of(record.equals(HOST), entry == leaf, dma == 0),
+        all_of(record.equals(Record(Kind.UNCLEARED)), entry == 0, dma == 0),
+        all_of(record.equals(Record(Kind.DMA)), entry == leaf, dma == leaf),
+        all_of(of_a_vm, entry == 0, dma == 0),
+        all_of(record.equals(Record(Kind.SPLIT)), split, dma == 0),
+    )
+    return implies(is_block(state, block_), holds)
+
+
+def premise(state: State, step: str, arguments: Mapping[str, Word]) -> Truth:
+    """What is known when a step begins: the caller is a VM, a block that is touched exists."""
+    if step == "first_touch":
+        return is_block(state, arguments["block"])
+    return is_vm(state, arguments["vm"])
 
 
 def is_table(state: State, frame: Word, vm: Word, level: Word) -> Truth:
@@ -72,10 +110,11 @@ def is_table(state: State, frame: Word, vm: Word, level: Word) -> Truth:
 def frame(state: State, frame_: Word) -> Truth:
     """A record of a split block: what it says about VM, parent table and host mapping is so."""
     record = state.frame[frame_]
-    kind, level, vm, slot, parent = record
+    kind, level, vm, slot, parent, shared = record
     named = state.ram[stage2.word(parent, slot)]
     page = all_of(
         level == 0,
+        at_most(shared, Shared.ACCEPTED),
         is_vm(state, vm),
         is_table(state, parent, vm, 3),
         named == stage2.page(state.config, frame_),
@@ -96,38 +135,51 @@ def frame(state: State, frame_: Word) -> Truth:
         level == 0,
         vm == 0,
         slot == 0,
-        below(parent << stage2.TABLE_SHIFT, state.config.frames),
-        state.block[parent] == Kind.SPLIT,
+        is_block(state, parent),
+        state.block[parent].kind == Kind.SPLIT,
         state.host_entry[parent] == stage2.table(state.config, frame_),
     )
     holds = any_of(
         record.equals(Record(Kind.ENGINE)),
         record.equals(HOST),
         all_of(kind == Kind.VM_PAGE, page),
-        all_of(kind == Kind.VM_TABLE, is_vm(state, vm), any_of(root, lower)),
-        all_of(kind == Kind.VCPU, vcpu),
-        all_of(kind == Kind.HOST_TABLE, host_table),
+        all_of(kind == Kind.VM_TABLE, shared == 0, is_vm(state, vm), any_of(root, lower)),
+        all_of(kind == Kind.VCPU, shared == 0, vcpu),
+        all_of(kind == Kind.HOST_TABLE, shared == 0, host_table),
     )
     return implies(is_split(state, frame_), holds)
 
 
 def host_leaf(state: State, frame_: Word) -> Truth:
-    """The host's table maps a frame of a split block exactly if the record says HOST."""
+    """The host's table maps a frame of a split block exactly if the record says HOST, or a page that a VM shares and
+    the host has accepted.
+    """
     table = host_table_of(state, frame_)
     leaf = state.ram[stage2.word(table, frame_ & (stage2.TABLE_ENTRIES - 1))]
-    expected = choose(state.frame[frame_].kind == Kind.HOST, stage2.page(state.config, frame_), 0)
+    record = state.frame[frame_]
+    accepted = all_of(record.kind == Kind.VM_PAGE, record.shared == Shared.ACCEPTED)
+    reached = any_of(record.kind == Kind.HOST, accepted)
+    expected = choose(reached, stage2.page(state.config, frame_), 0)
     return implies(is_split(state, frame_), leaf == expected)
 
 
 def entry(state: State, word: Word) -> Truth:
-    """An entry of a VM's table is zero, or names a frame whose record names the entry."""
+    """An entry of a VM's table is zero, or names a frame or a block whose record names the entry."""
     table, slot = shift_right(word, stage2.TABLE_SHIFT), word & (stage2.TABLE_ENTRIES - 1)
     descriptor, record = state.ram[word], state.frame[table]
     child = stage2.target(state.config, descriptor)
+    whole = shift_right(child, stage2.TABLE_SHIFT)
+    mine = Record(Kind.VM_PAGE, vm=record.vm, slot=slot, parent=table)
     page = all_of(
         record.level == 3,
         descriptor == stage2.page(state.config, child),
-        is_record(state, child, Record(Kind.VM_PAGE, vm=record.vm, slot=slot, parent=table)),
+        is_record(state, child, mine._replace(shared=state.frame[child].shared)),
+    )
+    block_ = all_of(
+        record.level == 2,
+        descriptor == stage2.block(state.config, whole),
+        is_block(state, whole),
+        state.block[whole].equals(mine),
     )
     lower = Record(Kind.VM_TABLE, level=record.level + 1, vm=record.vm, slot=slot, parent=table)
     next_table = all_of(
@@ -136,7 +188,7 @@ def entry(state: State, word: Word) -> Truth:
         is_record(state, child, lower),
     )
     is_entry = all_of(is_split(state, table), record.kind == Kind.VM_TABLE)
-    return implies(is_entry, any_of(descriptor == 0, page, next_table))
+    return implies(is_entry, any_of(descriptor == 0, page, block_, next_table))
 
 
 def vm(state: State, slot: Word) -> Truth:
@@ -192,6 +244,7 @@ BY_MAP: dict[str, tuple[tuple[str, Invariant], ...]] = {
     "frame": (("frame", frame), ("host_leaf", host_leaf)),
     "ram": (("entry", entry),),
     "host_entry": (("block", block),),
+    "dma_entry": (("block", block),),
     "vm": (("vm_word", vm_word), ("vm", lambda state, key: vm(state, shift_right(key, 6)))),
 }
 """Map of the state → invariants about one of its keys, with their names."""

@@ -13,15 +13,26 @@ Value = TypeVar("Value")
 
 
 class PlainMap(Generic[Value]):
-    """A dictionary whose missing keys come from a function."""
+    """A dictionary whose missing keys come from a function. Long ranges of one value are kept as ranges."""
 
-    def __init__(self, known: Mapping[int, Value], missing: Callable[[int], Value]) -> None:
+    def __init__(
+        self,
+        known: Mapping[int, Value],
+        missing: Callable[[int], Value],
+        ranges: tuple[tuple[range, Value], ...] = (),
+    ) -> None:
         self._known = dict(known)
         self._missing = missing
+        self._ranges = ranges
 
     def __getitem__(self, key: Word) -> Value:
         number = _number(key)
-        return self._known[number] if number in self._known else self._missing(number)
+        if number in self._known:
+            return self._known[number]
+        for keys, value in reversed(self._ranges):
+            if number in keys:
+                return value
+        return self._missing(number)
 
     def set(self, key: Word, value: Value, when: Truth) -> None:
         if when is True:
@@ -32,12 +43,23 @@ class PlainMap(Generic[Value]):
             start = _number(first)
             self._known.update((start + offset, value(offset)) for offset in range(count))
 
+    def fill_same(self, first: Word, count: int, value: Value, when: Truth) -> None:
+        if when is True:
+            start = _number(first)
+            keys = range(start, start + count)
+            self._known = {key: old for key, old in self._known.items() if key not in keys}
+            self._ranges += ((keys, value),)
+
     def copy(self) -> PlainMap[Value]:
-        return PlainMap(self._known, self._missing)
+        return PlainMap(self._known, self._missing, self._ranges)
 
     def changed(self) -> Mapping[int, Value]:
-        """The keys that were given or changed, with their values."""
+        """The single keys that were given or changed, with their values."""
         return self._known
+
+    def ranges(self) -> tuple[tuple[range, Value], ...]:
+        """The ranges of keys that got one value."""
+        return self._ranges
 
 
 def _number(key: Word) -> int:
@@ -59,16 +81,16 @@ def sha256(words: tuple[Word, ...], frame: Word | None, ram: Map[Word]) -> tuple
 
 
 def pack(record: Record) -> int:
-    """The word of a frame record."""
+    """The word of a record."""
     return sum(_number(value) << RECORD_FIELDS[name][0] for name, value in record._asdict().items())
 
 
 def unpack(word: int) -> Record:
-    """The frame record of a word; ValueError if a reserved bit is set."""
+    """The record of a word; ValueError if a reserved bit is set."""
     fields = {name: word >> low & ((1 << width) - 1) for name, (low, width) in RECORD_FIELDS.items()}
     record = Record(**fields)
     if pack(record) != word:
-        raise ValueError(f"frame record {word:#018x} has reserved bits set")
+        raise ValueError(f"record {word:#018x} has reserved bits set")
     return record
 
 
@@ -77,18 +99,20 @@ def from_words(
     blocks: Mapping[int, int],
     frames: Mapping[int, int],
     host_entries: Mapping[int, int],
+    dma_entries: Mapping[int, int],
     vms: Mapping[int, int],
     ram: Callable[[int], int] = lambda _word: 0,
 ) -> State:
-    """The state that memory holds: block and frame records as words, host level 2 entries, words of the VM
-    records (64 * slot + word) and a reader of RAM by word index.
+    """The state that memory holds: block and frame records as words, level 2 entries of the host and of its devices,
+    words of the VM records (64 * slot + word) and a reader of RAM by word index.
     """
     return State(
         config,
-        PlainMap[Word](blocks, lambda _: int(Kind.ENGINE)),
+        PlainMap({block: unpack(word) for block, word in blocks.items()}, lambda _: Record(Kind.ENGINE)),
         PlainMap({frame: unpack(word) for frame, word in frames.items()}, lambda _: Record(Kind.ENGINE)),
         PlainMap[Word]({}, ram),
         PlainMap[Word](host_entries, lambda _: 0),
+        PlainMap[Word](dma_entries, lambda _: 0),
         PlainMap[Word](vms, lambda _: 0),
         sha256,
     )

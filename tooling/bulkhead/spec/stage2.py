@@ -1,7 +1,7 @@
 """Stage 2 translation tables, 4 KiB granule (Arm ARM DDI 0487 sections D8.2, D8.3 and D8.5).
 
-A VM has 39-bit addresses and starts at level 1; the host's level 2 entries are flat, one for each 2 MiB
-block.
+A VM has 39-bit addresses and starts at level 1; the level 2 entries of the host, and those of the SMMU for its
+devices, are flat, one for each 2 MiB block.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ IPA_BITS = 39
 FRAME_SHIFT = 12
 FRAME_SIZE = 1 << FRAME_SHIFT
 TABLE_SHIFT = 9
+BLOCK_SIZE = FRAME_SIZE << TABLE_SHIFT
 TABLE_ENTRIES = 1 << TABLE_SHIFT
 ADDRESS_MASK = 0x0000_FFFF_FFFF_F000
 TABLE = 0b11
@@ -55,6 +56,11 @@ def target(config: Config, descriptor: Word) -> Word:
 def is_valid(descriptor: Word) -> Truth:
     """Bit 0 of a descriptor."""
     return negate((descriptor & 1) == 0)
+
+
+def is_table(descriptor: Word) -> Truth:
+    """Whether a valid descriptor of level 1 or 2 names a table: bit 1."""
+    return negate((descriptor & 2) == 0)
 
 
 def word(table_: Word, index_: Word) -> Word:

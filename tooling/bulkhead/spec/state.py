@@ -108,6 +108,7 @@ class Map(Protocol[Value]):
     def __getitem__(self, key: Word) -> Value: ...
     def set(self, key: Word, value: Value, when: Truth) -> None: ...
     def fill(self, first: Word, count: int, value: Callable[[Word], Value], when: Truth) -> None: ...
+    def fill_same(self, first: Word, count: int, value: Value, when: Truth) -> None: ...
     def copy(self) -> Map[Value]: ...
 
 
@@ -128,27 +129,31 @@ def no_valid_entry(ram: Map[Word], table: Word) -> Truth:
 
 @dataclass(frozen=True)
 class Config:
-    """What boot fixes: address of frame 0, number of frames (a multiple of 512) and of CPUs."""
+    """What boot fixes: address of frame 0, number of frames (a multiple of 512) and of CPUs, and whether (1 or 0)
+    an SMMU stands between RAM and the host's devices.
+    """
 
     ram_base: Word
     frames: Word
     cpus: Word = 1
+    has_dma: Word = 0
 
 
 @dataclass(frozen=True)
 class State:
     """Everything that a call can look at or change.
 
-    `block`: block → Kind. `frame`: frame → Record. `ram`: word of RAM, counted from frame 0 → its
-    value; tables are RAM. `host_entry`: block → level 2 descriptor of the host. `vm`: 64 * slot +
-    VmWord → word. `counter` is what the system counter reads during this call.
+    `block`: block → Record. `frame`: frame → Record, of SPLIT blocks. `ram`: word of RAM, counted from frame 0 → its
+    value; tables are RAM. `host_entry` and `dma_entry`: block → level 2 descriptor of the host and of its devices.
+    `vm`: 64 * slot + VmWord → word. `counter` is what the system counter reads during this call.
     """
 
     config: Config
-    block: Map[Word]
+    block: Map[Record]
     frame: Map[Record]
     ram: Map[Word]
     host_entry: Map[Word]
+    dma_entry: Map[Word]
     vm: Map[Word]
     digest: Digest
     counter: Word = 0
@@ -162,6 +167,7 @@ class State:
             frame=self.frame.copy(),
             ram=self.ram.copy(),
             host_entry=self.host_entry.copy(),
+            dma_entry=self.dma_entry.copy(),
             vm=self.vm.copy(),
         )
 

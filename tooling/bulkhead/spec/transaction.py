@@ -1,4 +1,4 @@
-"""One call as one atomic step: conditions in the order of their errors, then changes.
+"""One call, or another step of the engine, as one atomic change: conditions in the order of their errors, then changes.
 
 On plain integers the first condition that does not hold ends the call; on terms all conditions are
 collected. Either way nothing of the given state changes on an error.
@@ -19,19 +19,33 @@ from .words import Truth, Word, all_of, choose, negate
 
 STATUS = {status.name: status.value & 0xFFFF_FFFF_FFFF_FFFF for status in abi.load().statuses}
 """Statuses as they stand in x0."""
+EXIT = {line.name: line.value for line in abi.load().exits}
+"""Exit classes."""
 SUCCESS = STATUS["SUCCESS"]
 
 
 @dataclass(frozen=True)
 class Need:
-    """A condition and the answer if it does not hold."""
+    """A condition and the answer if it does not hold: a status with its detail.
+
+    If it `exits`, the step of a VM is not answered: `status` is the class of an exit to the host and `detail` its
+    data, after which the VM repeats its call.
+    """
 
     condition: Truth
     status: str
     detail: Word
+    exits: bool = False
+
+    @property
+    def answer(self) -> int:
+        """x0, or the exit class."""
+        return EXIT[self.status] if self.exits else STATUS[self.status]
 
     @property
     def label(self) -> str:
+        if self.exits:
+            return f"exit {self.status}"
         return (
             f"{self.status}({self.detail})" if isinstance(self.detail, int) and self.detail else self.status
         )
@@ -39,12 +53,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer of a call.
+    """The answer of a call or a step.
 
-    `status` and `detail` go to x0 and x1; `results` to x1 and up on success. `success` says whether
-    every condition held, `state` is the state behind the call (on plain integers the given one after an
-    error), `committed` the changed one. `events` come with the condition under which each happens;
-    `happened` drops those that do not.
+    `status` and `detail` go to x0 and x1, unless the condition that failed exits; `results` to x1 and up on success.
+    `success` says whether every condition held, `state` is the state behind the call (on plain integers the given one
+    after an error), `committed` the changed one. `events` come with the condition under which each happens; `happened`
+    drops those that do not.
     """
 
     status: Word
@@ -81,12 +95,16 @@ class Transaction:
         self.results: tuple[Word, ...] = ()
         self._when: Truth = True
 
-    def need(self, condition: Truth, status: str, detail: Word = 0) -> None:
+    def need(self, condition: Truth, status: str, detail: Word = 0, exits: bool = False) -> None:
         """Unless the condition holds, the call answers `status` with `detail`."""
         checked = condition if self._when is True else negate(all_of(self._when, negate(condition)))
-        self.needs.append(Need(checked, status, detail))
+        self.needs.append(Need(checked, status, detail, exits))
         if checked is False:
             raise Refused
+
+    def need_or_exit(self, condition: Truth, exit_class: str, data: Word) -> None:
+        """Unless the condition holds, the VM exits to the host and repeats its call later."""
+        self.need(condition, exit_class, data, exits=True)
 
     @contextmanager
     def when(self, condition: Truth) -> Iterator[None]:
@@ -113,6 +131,11 @@ class Transaction:
         self.after.host_entry.set(block, descriptor, self._when)
         self.emit(events.SetHostEntry(block, descriptor))
 
+    def set_dma_entry(self, block: Word, descriptor: Word) -> None:
+        """The level 2 descriptor of a block for the host's devices."""
+        self.after.dma_entry.set(block, descriptor, self._when)
+        self.emit(events.SetDmaEntry(block, descriptor))
+
     def set_record(self, frame: Word, record: Record) -> None:
         """The ownership record of a frame."""
         self.after.frame.set(frame, record, self._when)
@@ -123,10 +146,10 @@ class Transaction:
         self.after.frame.set(frame, engine, self._when)
         self.emit(events.ClaimVcpu(frame))
 
-    def set_block(self, block: Word, kind: Word) -> None:
-        """The ownership of a block."""
-        self.after.block.set(block, kind, self._when)
-        self.emit(events.SetBlockKind(block))
+    def set_block(self, block: Word, record: Record) -> None:
+        """The ownership record of a block."""
+        self.after.block.set(block, record, self._when)
+        self.emit(events.SetBlockRecord(block))
 
     def set_vm(self, vm: Word, word: Word, value: Word) -> None:
         """A word of the record of a VM."""
@@ -136,6 +159,28 @@ class Transaction:
         """All 512 words of a frame become zero."""
         self.after.ram.fill(stage2.word(frame, 0), stage2.TABLE_ENTRIES, lambda _: 0, self._when)
         self.emit(events.ZeroFrame(frame))
+
+    def zero_block(self, block: Word) -> None:
+        """All 512 frames of a block become zero."""
+        first, count = block << 2 * stage2.TABLE_SHIFT, 1 << 2 * stage2.TABLE_SHIFT
+        self.after.ram.fill_same(first, count, 0, self._when)
+        self.emit(events.ZeroBlock(block))
+
+    def fill_table(self, table: Word, block: Word) -> None:
+        """The entries of the table in frame `table` map the frames of a block, in their order."""
+        first = block << stage2.TABLE_SHIFT
+        self.after.ram.fill(
+            stage2.word(table, 0),
+            stage2.TABLE_ENTRIES,
+            lambda offset: stage2.page(self.before.config, first + offset),
+            self._when,
+        )
+        self.emit(events.FillTable(table, block))
+
+    def fill_records(self, block: Word, record: Callable[[Word], Record], event: Event) -> None:
+        """The records of the 512 frames of a block, by their offset in it."""
+        self.after.frame.fill(block << stage2.TABLE_SHIFT, stage2.TABLE_ENTRIES, record, self._when)
+        self.emit(event)
 
     def measure(
         self, vm: Word, words: tuple[Word, Word, Word, Word], frame: Word | None, measurement: int
@@ -163,7 +208,7 @@ def run(
     status: Word = SUCCESS
     detail: Word = 0
     for need in reversed(transaction.needs):
-        status = choose(need.condition, status, STATUS[need.status])
+        status = choose(need.condition, status, need.answer)
         detail = choose(need.condition, detail, need.detail)
     return Outcome(
         status,

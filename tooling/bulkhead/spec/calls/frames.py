@@ -39,8 +39,9 @@ def need_frame(t: Transaction, address: Word, register: int) -> Word:
 def need_split_frame(t: Transaction, address: Word, register: int) -> tuple[Word, Record]:
     """`address` is that of a frame in a split block; the result is the frame and its record."""
     frame = need_frame(t, address, register)
-    kind = t.before.block[shift_right(frame, stage2.TABLE_SHIFT)]
+    kind = t.before.block[shift_right(frame, stage2.TABLE_SHIFT)].kind
     t.need(negate(kind == Kind.HOST), "NEEDS_SPLIT", register)
+    t.need(negate(kind == Kind.UNCLEARED), "NOT_CLEARED", register)
     t.need(kind == Kind.SPLIT, "NOT_OWNED", register)
     return frame, t.before.frame[frame]
 
@@ -50,6 +51,27 @@ def need_host_frame(t: Transaction, address: Word, register: int) -> Word:
     frame, record = need_split_frame(t, address, register)
     t.need(record.equals(HOST), "NOT_OWNED", register)
     return frame
+
+
+def need_block(t: Transaction, address: Word, register: int) -> Word:
+    """`address` is that of a block, whose number is the result."""
+    offset = minus(address, t.before.config.ram_base)
+    t.need(
+        all_of(
+            address & (stage2.BLOCK_SIZE - 1) == 0,
+            below(shift_right(offset, stage2.FRAME_SHIFT), t.before.config.frames),
+        ),
+        "INVALID_ARGUMENT",
+        register,
+    )
+    return shift_right(offset, stage2.FRAME_SHIFT + stage2.TABLE_SHIFT)
+
+
+def need_cleared_host_block(t: Transaction, block: Word, register: int) -> None:
+    """The block is the host's as a whole, and not a DMA window."""
+    kind = t.before.block[block].kind
+    t.need(negate(kind == Kind.UNCLEARED), "NOT_CLEARED", register)
+    t.need(kind == Kind.HOST, "NOT_OWNED", register)
 
 
 def need_vm_alive(t: Transaction, vm: Word) -> Word:
@@ -66,13 +88,21 @@ def need_next_table(t: Transaction, table: Word, ipa: Word, level: int) -> Word:
     return stage2.target(t.before.config, entry)
 
 
+def need_level3(t: Transaction, vm: Word, ipa: Word) -> Word:
+    """The VM's level 3 table for `ipa`; a block that is mapped there is in the way."""
+    level2 = need_next_table(t, t.before.vm_word(vm, VmWord.ROOT), ipa, 1)
+    level3 = need_next_table(t, level2, ipa, 2)
+    t.need(stage2.is_table(t.before.ram[stage2.word(level2, stage2.index(ipa, 2))]), "ALREADY_MAPPED")
+    return level3
+
+
 def need_free_entry(t: Transaction, table: Word, index: Word) -> None:
     """The entry of the table is not in use."""
     t.need(negate(stage2.is_valid(t.before.ram[stage2.word(table, index)])), "ALREADY_MAPPED")
 
 
-def in_ram(t: Transaction, vm: Word, ipa: Word) -> Truth:
-    """`ipa` lies in a RAM range that the VM was created with.
+def in_ram(t: Transaction, vm: Word, *addresses: Word) -> Truth:
+    """The addresses lie in one of the RAM ranges that the VM was created with, all in the same.
 
     Modulo 2**64 an address below a range lies far behind it: ranges are no larger than 2**39 bytes.
     """
@@ -80,8 +110,20 @@ def in_ram(t: Transaction, vm: Word, ipa: Word) -> Truth:
     for number in range(4):
         base = t.before.vm_word(vm, VmWord.RAM + 2 * number)
         size = t.before.vm_word(vm, VmWord.RAM + 2 * number + 1)
-        ranges.append(below(minus(ipa, base), size))
+        ranges.append(all_of(*(below(minus(address, base), size) for address in addresses)))
     return any_of(*ranges)
+
+
+def ipa_of(t: Transaction, page: Record) -> Word:
+    """Where a VM sees a page: the slots on the way from the root."""
+    level3 = t.before.frame[page.parent]
+    level2 = t.before.frame[level3.parent]
+    return level2.slot << 30 | level3.slot << 21 | page.slot << 12
+
+
+def ipa_of_block(t: Transaction, block: Record) -> Word:
+    """Where a VM sees a whole block."""
+    return t.before.frame[block.parent].slot << 30 | block.slot << 21
 
 
 def host_table_of(state: State, frame: Word) -> Word:
@@ -93,6 +135,21 @@ def withdraw_from_host(t: Transaction, frame: Word) -> None:
     """The host cannot reach the frame any more, on any CPU."""
     t.set_entry(host_table_of(t.before, frame), frame & (stage2.TABLE_ENTRIES - 1), 0)
     t.emit(InvalidateHostPage(frame))
+
+
+def withdraw_block_from_host(t: Transaction, block: Word) -> None:
+    """The host cannot reach the block any more, on any CPU."""
+    t.set_host_entry(block, 0)
+    t.emit(InvalidateHostPage(block << stage2.TABLE_SHIFT))
+
+
+def return_block_to_host(t: Transaction, block: Word) -> None:
+    """The block, which nobody can reach, is scrubbed and becomes the host's."""
+    t.zero_block(block)
+    t.emit(InvalidateInstructions())
+    t.set_block(block, HOST)
+    t.set_host_entry(block, stage2.block(t.before.config, block))
+    t.emit(Publish())
 
 
 def return_to_host(t: Transaction, frame: Word) -> None:

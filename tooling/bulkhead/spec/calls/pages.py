@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import stage2
 from ..events import CleanFrame, InvalidateInstructions, InvalidateVmPage, Publish
-from ..state import Kind, Record, Run, VmState, VmWord
+from ..state import Kind, Record, Run, Shared, VmState, VmWord
 from ..transaction import Transaction
 from ..words import Word, all_of, any_of, negate
 from . import frames
@@ -22,8 +22,7 @@ def map_(t: Transaction, vm: Word, ipa: Word, frame: Word, mode: Word) -> None:
     t.need(any_of(mode == ZEROED, mode == MEASURED), "INVALID_ARGUMENT", 4)
     t.need(negate(all_of(mode == MEASURED, negate(state == VmState.BUILDING))), "BAD_STATE")
     page = frames.need_host_frame(t, frame, 3)
-    level2 = frames.need_next_table(t, t.before.vm_word(vm, VmWord.ROOT), ipa, 1)
-    level3 = frames.need_next_table(t, level2, ipa, 2)
+    level3 = frames.need_level3(t, vm, ipa)
     slot = stage2.index(ipa, 3)
     frames.need_free_entry(t, level3, slot)
 
@@ -50,15 +49,10 @@ def reclaim(t: Transaction, frame: Word) -> None:
 
     with t.when(is_page):
         t.set_entry(record.parent, record.slot, 0)
-        t.emit(InvalidateVmPage(record.vm, ipa_of(t, record)))
+        t.emit(InvalidateVmPage(record.vm, frames.ipa_of(t, record)))
+    with t.when(all_of(is_page, record.shared == Shared.ACCEPTED)):
+        frames.withdraw_from_host(t, page)
     with t.when(is_vcpu):
         t.claim_vcpu(page, Record(Kind.ENGINE))
         t.set_vm(record.vm, VmWord.VCPU + record.slot, 0)
     frames.return_to_host(t, page)
-
-
-def ipa_of(t: Transaction, page: Record) -> Word:
-    """Where a VM sees a page: the slots on the way from the root."""
-    level3 = t.before.frame[page.parent]
-    level2 = t.before.frame[level3.parent]
-    return level2.slot << 30 | level3.slot << 21 | page.slot << 12

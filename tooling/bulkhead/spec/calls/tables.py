@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 from .. import stage2
-from ..events import FillFrameRecords, FillHostTable, InvalidateHostPage, InvalidateVmPage, Publish
+from ..events import FillFrameRecords, InvalidateVmPage, Publish
 from ..state import HOST, Kind, Record, VmWord
 from ..transaction import Transaction
-from ..words import Word, all_of, any_of, choose, negate, shift_right
+from ..words import Word, all_of, any_of, choose, negate
 from . import frames
-
-BLOCK_SIZE = 2 << 20
 
 
 def host_split(t: Transaction, block: Word, table: Word) -> None:
     """The host's 2 MiB block gets a level 3 table, so that its frames can change hands one by one."""
-    config = t.before.config
-    t.need(block & (BLOCK_SIZE - 1) == 0, "INVALID_ARGUMENT", 1)
-    first = frames.need_frame(t, block, 1)
-    number = shift_right(first, stage2.TABLE_SHIFT)
-    kind = t.before.block[number]
-    t.need(negate(kind == Kind.SPLIT), "ALREADY_MAPPED")
-    t.need(kind == Kind.HOST, "NOT_OWNED", 1)
+    number = frames.need_block(t, block, 1)
+    t.need(negate(t.before.block[number].kind == Kind.SPLIT), "ALREADY_MAPPED")
+    frames.need_cleared_host_block(t, number, 1)
     donated = frames.need_host_frame(t, table, 2)
 
     frames.withdraw_from_host(t, donated)
     t.set_record(donated, Record(Kind.HOST_TABLE, parent=number))
-    t.after.ram.fill(
-        stage2.word(donated, 0),
-        stage2.TABLE_ENTRIES,
-        lambda offset: stage2.page(config, first + offset),
-        True,
-    )
-    t.emit(FillHostTable(donated, number))
-    t.after.frame.fill(first, stage2.TABLE_ENTRIES, lambda _: HOST, True)
-    t.emit(FillFrameRecords(number))
+    t.fill_table(donated, number)
+    t.fill_records(number, lambda _: HOST, FillFrameRecords(number))
     # Break before make: no CPU may hold block and table in its TLB at once (DDI 0487 section D8.16.1).
-    t.set_host_entry(number, 0)
-    t.emit(InvalidateHostPage(first))
-    t.set_host_entry(number, stage2.table(config, donated))
-    t.set_block(number, Kind.SPLIT)
+    frames.withdraw_block_from_host(t, number)
+    t.set_host_entry(number, stage2.table(t.before.config, donated))
+    t.set_block(number, Record(Kind.SPLIT))
     t.emit(Publish())
 
 
