@@ -15,10 +15,13 @@ from bulkhead.prove.certificate import Records, certificate, check_same_code
 from bulkhead.prove.cli import PROOFS
 from bulkhead.prove.exec.errors import ProofFailed
 from bulkhead.prove.exec.image import Image
+from bulkhead.prove.isolation import prove_step
+from bulkhead.prove.leaf_proof import prove as prove_leaf
+from bulkhead.prove.preservation import Preservation
 from bulkhead.prove.refinement import Refinement
-from bulkhead.prove.theorems import CALLS, Theorem, theorems
-from bulkhead.spec import State, Transaction
-from bulkhead.spec.calls import DEFINITIONS
+from bulkhead.prove.theorems import REFINED, Theorem, theorems
+from bulkhead.spec import CALLS, STEPS, State, Transaction
+from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
 from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import Outcome, run
 from bulkhead.spec.words import Word, term
@@ -168,15 +171,22 @@ def without_need(call: str, forgotten: int, state: State, **arguments: Word) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(6))
-def test_dropped_condition_of_reclaim_is_noticed(image: Image, number: int) -> None:
-    specification = partial(without_need, "reclaim", number)
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        *(("reclaim", n) for n in range(7)),
+        *(("vm_split", n) for n in range(14)),
+        *(("dma_allow", n) for n in range(4)),
+    ],
+)
+def test_dropped_condition_is_noticed(image: Image, call: str, number: int) -> None:
+    specification = partial(without_need, call, number)
     with pytest.raises(ProofFailed):
-        Refinement(image, bind(image, "reclaim"), specification).prove()
+        Refinement(image, bind(image, call), specification).prove()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(15))
 def test_dropped_condition_of_map_is_noticed(image: Image, number: int) -> None:
     specification = partial(without_need, "map", number)
     with pytest.raises(ProofFailed):
@@ -198,5 +208,56 @@ def test_changed_event_is_noticed(image: Image) -> None:
         Refinement(image, bind(image, "reclaim"), silent).prove()
 
 
+class WithoutEffect(Transaction):
+    """A transaction that leaves one kind of change out: a method of `Transaction` does nothing."""
+
+    def __init__(self, before: State, method: str) -> None:
+        super().__init__(before)
+        setattr(self, method, lambda *_, **__: None)
+
+
+FORGOTTEN = [
+    ("reclaim", "zero_frame", "secrecy"), ("reclaim_block", "zero_block", "secrecy"),
+    ("relinquish", "zero_frame", "secrecy"), ("first_touch", "zero_block", "secrecy"),
+    ("map", "set_entry", "invariants"), ("map_block", "set_host_entry", "invariants"),
+    ("dma_revoke", "set_dma_entry", "invariants"), ("unshare", "set_entry", "invariants"),
+    ("vm_split", "fill_records", "invariants"), ("share_release", "set_record", "invariants"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "effect", "broken"), FORGOTTEN)
+def test_a_forgotten_effect_breaks_a_promise(
+    monkeypatch: pytest.MonkeyPatch, call: str, effect: str, broken: str
+) -> None:
+    """The theorems about the specification fail when it forgets to scrub, to unmap or to record."""
+    definitions = DEFINITIONS | STEP_DEFINITIONS
+
+    def wrong(state: State, **arguments: Word) -> Outcome:
+        return run(state, lambda t: definitions[call](t, **arguments), partial(WithoutEffect, method=effect))
+
+    table = CALLS if call in CALLS else STEPS
+    monkeypatch.setitem(table, call, wrong)
+    with pytest.raises(ProofFailed, match="break" if broken == "invariants" else "could not"):
+        Preservation(call).prove() if broken == "invariants" else prove_step(call)
+
+
+BLOCK_LEAF = "bulkhead_zero_block"
+
+
+@pytest.mark.parametrize("text", ["stp xzr, xzr, [x", "dc civac", "dsb sy", "add x8", "b."])
+def test_a_loop_with_an_instruction_less_is_noticed(image: Image, text: str) -> None:
+    """The induction over the zeroing of a block: each instruction of a kind, replaced by NOP."""
+    symbol = image.symbol(BLOCK_LEAF)
+    places = [
+        pc
+        for pc in range(symbol.address, symbol.address + symbol.size, STEP)
+        if image.disassemble(pc).startswith(text)
+    ]
+    assert places, f"{BLOCK_LEAF} has no {text}"
+    for place in places:
+        with pytest.raises(ProofFailed):
+            prove_leaf(Image(image.path, {place: NOP}), BLOCK_LEAF)
+
+
 def test_all_proved_calls_are_specified() -> None:
-    assert set(CALLS) <= set(DEFINITIONS)
+    assert set(REFINED) <= set(DEFINITIONS)

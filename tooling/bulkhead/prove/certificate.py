@@ -18,7 +18,7 @@ from typing import Any
 from bulkhead.abi import TABLE
 from bulkhead.errors import CheckFailed
 
-from .contracts import MEASURING
+from .contracts import ASSUMED
 from .exec.image import Image
 from .layout import LAYOUT_SOURCE, window
 from .theorems import ASSUMPTIONS, Evidence, Theorem
@@ -118,6 +118,6 @@ def certificate(
             {"subject": theorem.subject, "claim": theorem.claim, "why": why}
             for theorem, why in failed.items()
         ],
-        "contracts_assumed": list(MEASURING),
+        "contracts_assumed": list(ASSUMED),
         "assumptions": list(ASSUMPTIONS),
     }

@@ -1,25 +1,24 @@
 """What the leaf functions do, as the callers' proofs use it.
 
 A contract checks the leaf's preconditions where it is called, changes the state as promised and leaves
-one item in the trace. `leaves` proves the promises on the leaves' own code; `MEASURING` lists those
-that are assumed.
+one item in the trace. `leaves` proves the promises on the leaves' own code; `ASSUMED` lists those that are assumed.
 """
 
 from __future__ import annotations
 
 from bulkhead.spec import stage2
-from bulkhead.spec.state import HOST, VM_SLOTS, State
+from bulkhead.spec.state import HOST, RECORD_FIELDS, VM_SLOTS, State
 from bulkhead.spec.words import term
 
-from . import smt
+from . import layout, smt
 from .exec.explore import Contract
 from .exec.state import MachineState
 from .lowering import Leaf
 from .smt import Bits
 from .symbolic import digest, is_empty, pack
 
-MEASURING = ("bulkhead_measure_words", "bulkhead_measure_frame")
-"""Leaves whose functional contract is assumed, and tested against hashlib: SHA-256 on registers and stack."""
+ASSUMED = ("bulkhead_measure_words", "bulkhead_measure_frame", "bulkhead_smmu_invalidate")
+"""Leaves whose contract is assumed: SHA-256, tested against hashlib, and the SMMU's command queue, tested on QEMU."""
 
 
 def contracts(state: State) -> dict[str, Contract]:
@@ -27,8 +26,11 @@ def contracts(state: State) -> dict[str, Contract]:
     return {
         "bulkhead_zero_frame": lambda machine: zero_frame(machine, state),
         "bulkhead_clean_frame": lambda machine: clean_frame(machine, state),
-        "bulkhead_fill_table": lambda machine: fill_host_table(machine, state),
+        "bulkhead_zero_block": lambda machine: zero_block(machine, state),
+        "bulkhead_fill_table": lambda machine: fill_table(machine, state),
         "bulkhead_fill_frame_records": lambda machine: fill_frame_records(machine, state),
+        "bulkhead_fill_vm_records": lambda machine: fill_vm_records(machine, state),
+        "bulkhead_smmu_invalidate": smmu_invalidate,
         "bulkhead_table_is_empty": lambda machine: table_is_empty(machine, state),
         "bulkhead_clear_vm": clear_vm,
         "bulkhead_measure_words": lambda machine: measure(machine, state, with_frame=False),
@@ -68,20 +70,29 @@ def clean_frame(machine: MachineState, state: State) -> list[Bits]:
     return []
 
 
-def fill_host_table(machine: MachineState, state: State) -> list[Bits]:
-    """The frame at x0 gets the 512 descriptors that identity-map the block at x1."""
+def zero_block(machine: MachineState, state: State) -> list[Bits]:
+    """All words of the block at x0 become zero, and are cleaned and invalidated to the point of coherency."""
+    _, block = block_argument(machine, state, machine.x[0])
+    reachable = layout.is_reachable_block(state, block)
+    machine.environment.solver.prove(
+        reachable, "a leaf gets a block that the engine may not touch", machine.pc
+    )
+    machine.content["RAM"] = machine.content["RAM"].change(
+        lambda index: smt.shift_right(index, 2 * stage2.TABLE_SHIFT) == block, lambda _: smt.word(0)
+    )
+    machine.trace.append(Leaf("zero_block", (block,)))
+    return []
+
+
+def fill_table(machine: MachineState, state: State) -> list[Bits]:
+    """The frame at x0 gets the 512 level 3 descriptors of the block at x1."""
     table = frame_argument(machine, state, machine.x[0])
-    offset = smt.simplify(machine.x[1] - term(state.config.ram_base))
-    first = smt.simplify(smt.shift_right(offset, stage2.FRAME_SHIFT))
-    block = smt.simplify(smt.shift_right(first, stage2.TABLE_SHIFT))
-    prove_block(machine, state, block)
-    aligned = smt.extract(stage2.FRAME_SHIFT + stage2.TABLE_SHIFT - 1, 0, offset) == 0
-    machine.environment.solver.prove(aligned, "argument of a leaf is not the address of a block", machine.pc)
+    first, block = block_argument(machine, state, machine.x[1])
     machine.content["RAM"] = machine.content["RAM"].change(
         lambda index: smt.shift_right(index, stage2.TABLE_SHIFT) == table,
         lambda index: term(stage2.page(state.config, first + (index & (stage2.TABLE_ENTRIES - 1)))),
     )
-    machine.trace.append(Leaf("fill_host_table", (table, block)))
+    machine.trace.append(Leaf("fill_table", (table, block)))
     return []
 
 
@@ -93,6 +104,28 @@ def fill_frame_records(machine: MachineState, state: State) -> list[Bits]:
         lambda index: smt.shift_right(index, stage2.TABLE_SHIFT) == block, lambda _: pack(HOST)
     )
     machine.trace.append(Leaf("fill_frame_records", (block,)))
+    return []
+
+
+def fill_vm_records(machine: MachineState, state: State) -> list[Bits]:
+    """The 512 records of the block with index x0 become x1 with slots 0 to 511; the slot field of x1 is zero."""
+    block, record = machine.x[0], machine.x[1]
+    prove_block(machine, state, block)
+    low, width = RECORD_FIELDS["slot"]
+    machine.environment.solver.prove(
+        smt.extract(low + width - 1, low, record) == 0, "the first record of a block has a slot", machine.pc
+    )
+    machine.content["FRAMES"] = machine.content["FRAMES"].change(
+        lambda index: smt.shift_right(index, stage2.TABLE_SHIFT) == block,
+        lambda index: smt.simplify(record | (index & (stage2.TABLE_ENTRIES - 1)) << low),
+    )
+    machine.trace.append(Leaf("fill_vm_records", (block,)))
+    return []
+
+
+def smmu_invalidate(machine: MachineState) -> list[Bits]:
+    """The SMMU forgets every translation for the host's devices; assumed."""
+    machine.trace.append(Leaf("smmu_invalidate", ()))
     return []
 
 
@@ -115,6 +148,17 @@ def clear_vm(machine: MachineState) -> list[Bits]:
         lambda other: smt.shift_right(other, 6) == slot, lambda _: smt.word(0)
     )
     return []
+
+
+def block_argument(machine: MachineState, state: State, address: Bits) -> tuple[Bits, Bits]:
+    """First frame and index of the block whose physical address an argument has to be; it must exist."""
+    offset = smt.simplify(address - term(state.config.ram_base))
+    first = smt.simplify(smt.shift_right(offset, stage2.FRAME_SHIFT))
+    block = smt.simplify(smt.shift_right(first, stage2.TABLE_SHIFT))
+    prove_block(machine, state, block)
+    aligned = smt.extract(stage2.FRAME_SHIFT + stage2.TABLE_SHIFT - 1, 0, offset) == 0
+    machine.environment.solver.prove(aligned, "argument of a leaf is not the address of a block", machine.pc)
+    return first, block
 
 
 def prove_block(machine: MachineState, state: State, block: Bits) -> None:

@@ -53,7 +53,7 @@ def values(model: Model, state: State, arguments: Mapping[str, Bits]) -> Iterato
             continue
         frame = number(shift_right(minus(arguments[argument], config.ram_base), stage2.FRAME_SHIFT))
         if frame < number(config.frames):
-            block = number(state.block[frame >> stage2.TABLE_SHIFT])
+            block = number(state.block[frame >> stage2.TABLE_SHIFT].kind)
             record = {name: number(value) for name, value in state.frame[frame]._asdict().items()}
             kind = Kind(record["kind"]).name if record["kind"] in set(Kind) else str(record["kind"])
             yield f"{argument}: frame {frame:#x}, block kind {block}, record {kind} {record}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from bulkhead.errors import InvalidInput
 from bulkhead.spec import stage2
 from bulkhead.spec.state import VM_SLOTS, Kind, State, VmWord
-from bulkhead.spec.words import Truth, all_of, negate, shift_right, term
+from bulkhead.spec.words import Truth, all_of, any_of, negate, shift_right, term
 
 from . import smt
 from .exec.image import Image
@@ -27,7 +27,9 @@ from .symbolic import decided, fact, pack
 LAYOUT_SOURCE = Path(__file__).resolve().parents[3] / "engine/arch/src/layout.rs"
 
 
-REGION_OF = {"frame": "FRAMES", "block": "BLOCKS", "ram": "RAM", "host_entry": "HOST_L2", "vm": "VMS"}
+REGION_OF = {
+    "frame": "FRAMES", "block": "BLOCKS", "ram": "RAM", "host_entry": "HOST_L2", "dma_entry": "DMA_L2", "vm": "VMS",
+}  # fmt: skip
 """Map of the state → region that holds it; keys and word indices are the same."""
 
 
@@ -41,16 +43,23 @@ def window(name: str) -> int:
 
 
 def translation() -> Translation:
-    """Unknown translation registers: any values that boot may have decided."""
-    return Translation(smt.variable("vttbr"), smt.variable("vtcr"), smt.variable("vm_vtcr"))
+    """Unknown translation registers: any values that boot may have decided, and any that are in place."""
+    names = ("vttbr", "vtcr", "vm_vtcr", "host_vttbr", "host_vtcr")
+    return Translation(*(smt.variable(name) for name in names))
 
 
 def is_reachable(state: State, index: Bits) -> Bool:
     """A word of RAM that the engine may touch: its frame is of a split block, and not the engine's own."""
     frame = shift_right(index, stage2.TABLE_SHIFT)
-    kind = state.block[shift_right(frame, stage2.TABLE_SHIFT)]
+    kind = state.block[shift_right(frame, stage2.TABLE_SHIFT)].kind
     reachable: Truth = all_of(kind == Kind.SPLIT, negate(state.frame[frame].kind == Kind.ENGINE))
     return fact(decided(reachable))
+
+
+def is_reachable_block(state: State, block: Bits) -> Bool:
+    """A whole block that the engine may touch: it is not split, and not the engine's own."""
+    kind = state.block[block].kind
+    return fact(decided(negate(any_of(kind == Kind.SPLIT, kind == Kind.ENGINE))))
 
 
 def regions(image: Image, state: State, registers: Translation) -> tuple[Region, ...]:
@@ -62,9 +71,10 @@ def regions(image: Image, state: State, registers: Translation) -> tuple[Region,
         term(config.ram_base),
         frames,
         term(config.cpus),
-        smt.variable("host_vttbr"),
-        smt.variable("host_vtcr"),
+        registers.host_vttbr,
+        registers.host_vtcr,
         registers.vm_vtcr,
+        term(config.has_dma),
     ]
 
     def static(name: str, words: int, content: Content, writable: bool = True) -> Region:
@@ -78,12 +88,18 @@ def regions(image: Image, state: State, registers: Translation) -> tuple[Region,
             frames,
             Content(lambda index: pack(state.frame[index])),
         ),
-        Region("BLOCKS", smt.word(window("BLOCKS")), blocks, Content(lambda index: term(state.block[index]))),
+        Region("BLOCKS", smt.word(window("BLOCKS")), blocks, Content(lambda index: pack(state.block[index]))),
         Region(
             "HOST_L2",
             smt.word(window("HOST_L2")),
             blocks,
             Content(lambda index: term(state.host_entry[index])),
+        ),
+        Region(
+            "DMA_L2",
+            smt.word(window("DMA_L2")),
+            blocks,
+            Content(lambda index: term(state.dma_entry[index])),
         ),
         Region(
             "RAM",

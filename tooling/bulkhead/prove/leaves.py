@@ -1,27 +1,19 @@
-"""The contracts of the leaf functions, proved on their own machine code.
+"""The contracts of the leaf functions: the complete list of their stores, cache operations and barriers.
 
-The leaves are loops with a fixed number of rounds, so all rounds are explored: what is compared is the complete list
-of their stores, cache operations and barriers. They may touch one frame, wherever it is, and nothing else; that it
-exists and may be touched is the callers' obligation. The measuring leaves are not among them
-(`contracts.MEASURING`).
+A leaf may touch one frame or one block, wherever it is, and nothing else; that it exists and may be touched is the
+callers' obligation. `contracts.ASSUMED` are not among them. `leaf_proof` proves them on the leaves' own code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 from bulkhead.spec import stage2
-from bulkhead.spec.state import HOST, VmWord
+from bulkhead.spec.state import HOST, RECORD_FIELDS, VmWord
 
 from . import isa, layout, smt
-from .exec.errors import ProofFailed
-from .exec.explore import Explorer, Summary
-from .exec.image import Image
-from .exec.memory import Content, Region
-from .exec.solver import Solver, Statistics
-from .exec.state import Environment, MachineState, Store, TraceItem
+from .exec.state import Store, TraceItem
 from .lowering import SY, dsb
 from .smt import Bits
 from .symbolic import pack
@@ -29,15 +21,7 @@ from .symbolic import pack
 CTR_EL0 = (3, 3, 0, 0, 1)
 DC_CIVAC = (1, 3, 7, 14, 1)
 WORDS = stage2.TABLE_ENTRIES
-
-
-@dataclass
-class Kept:
-    """What the proof of one contract covered."""
-
-    leaf: str
-    summary: Summary = field(default_factory=Summary)
-    statistics: Statistics = field(default_factory=Statistics)
+LINE_WORDS = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +34,15 @@ class Setting:
     system_registers: Mapping[isa.SystemName, Bits] = field(default_factory=dict)
     words: int = WORDS
     result: Bits | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A leaf with `turns` turns, each of which leaves the trace of its number; `setting` has what follows the last."""
+
+    setting: Setting
+    turns: int
+    trace: Callable[[Bits], list[TraceItem]]
 
 
 def frame_word(index: int) -> Bits:
@@ -88,7 +81,7 @@ def clean_frame() -> list[Setting]:
     return settings
 
 
-def fill_host_table() -> list[Setting]:
+def fill_table() -> list[Setting]:
     """The page descriptors of 512 consecutive frames from the address in x1."""
     address, first = smt.variable("address"), smt.variable("first")
     stores = word_stores(lambda index: (first + stage2.FRAME_SIZE * index) | stage2.PAGE)
@@ -102,12 +95,46 @@ def fill_frame_records() -> list[Setting]:
     return [Setting({0: block}, base, word_stores(lambda _: pack(HOST)))]
 
 
+def fill_vm_records() -> list[Setting]:
+    """The record in x1 with slots 0 to 511 in the 512 records of a block."""
+    block, record = smt.variable("block"), smt.variable("record")
+    base = smt.simplify((block << (stage2.TABLE_SHIFT + 3)) + layout.window("FRAMES"))
+    low, width = RECORD_FIELDS["slot"]
+    without_slot = record & ~(((1 << width) - 1) << low)
+    stores = word_stores(lambda index: without_slot | index << low)
+    return [Setting({0: block, 1: smt.simplify(without_slot)}, base, stores)]
+
+
 def table_is_empty() -> list[Setting]:
     """No store; 1 exactly if bit 0 of all words is zero."""
     address = smt.variable("address")
     empty = smt.both(*(frame_word(index) & 1 == 0 for index in range(WORDS)))
     result = smt.choose(empty, smt.word(1), smt.word(0))
     return [Setting({0: address}, in_ram_window(address), [], result=result)]
+
+
+BLOCK_WORDS = WORDS * WORDS
+TURN_WORDS = 16
+"""Words that one turn of the loop over a block zeroes: two cache lines of 64 bytes, the least that there are."""
+
+
+def zero_block() -> Loop:
+    """Zero in each word of a block, each line cleaned and invalidated behind its stores; DSB SY at the end."""
+    address = smt.variable("address")
+    base = in_ram_window(address)
+
+    def turn(number: Bits) -> list[TraceItem]:
+        first = smt.simplify(number * smt.word(TURN_WORDS))
+        items: list[TraceItem] = []
+        for line in range(0, TURN_WORDS, LINE_WORDS):
+            stores = range(line, line + LINE_WORDS)
+            items += [Store("FRAME", smt.simplify(first + index), smt.word(0)) for index in stores]
+            place = smt.simplify(base + ((first + line) << 3))
+            items.append(isa.SystemInstruction(DC_CIVAC, place))
+        return items
+
+    setting = Setting({0: address}, base, [dsb(SY)], words=BLOCK_WORDS)
+    return Loop(setting, BLOCK_WORDS // TURN_WORDS, turn)
 
 
 def clear_vm() -> list[Setting]:
@@ -120,44 +147,12 @@ def clear_vm() -> list[Setting]:
 LEAVES: Mapping[str, Callable[[], list[Setting]]] = {
     "bulkhead_zero_frame": zero_frame,
     "bulkhead_clean_frame": clean_frame,
-    "bulkhead_fill_table": fill_host_table,
+    "bulkhead_fill_table": fill_table,
     "bulkhead_fill_frame_records": fill_frame_records,
+    "bulkhead_fill_vm_records": fill_vm_records,
     "bulkhead_table_is_empty": table_is_empty,
     "bulkhead_clear_vm": clear_vm,
 }
-"""Leaves whose contracts are proved, with all ways to call them."""
-
-
-def prove(image: Image, leaf: str) -> Kept:
-    """The leaf does exactly what its contract says; ProofFailed if not."""
-    kept = Kept(leaf)
-    unknown = smt.function("frame_content", 64, 64)
-    for setting in LEAVES[leaf]():
-        frame = Region("FRAME", setting.base, smt.word(setting.words), Content(unknown))
-        solver = Solver(kept.statistics)
-        environment = Environment(image, solver, (frame,), setting.system_registers, known_indices=None)
-        explorer = Explorer(environment, {})
-        explorer.summary = kept.summary
-        explorer.run(leaf, setting.arguments, partial(compare, setting))
-    return kept
-
-
-def compare(setting: Setting, machine: MachineState) -> None:
-    """The machine's result and its trace, item by item, are the wanted ones."""
-    wanted = setting.trace
-    if setting.result is not None:
-        machine.environment.solver.prove(machine.x[0] == setting.result, "x0 is not the result", machine.pc)
-    done = [item for item in machine.trace if not isinstance(item, isa.ReadSystem)]
-    if len(done) != len(wanted):
-        raise machine.failure(f"{len(done)} effects instead of {len(wanted)}")
-    for number, (mine, theirs) in enumerate(zip(done, wanted, strict=True)):
-        match mine, theirs:
-            case Store(region, index, value), Store(other, other_index, other_value) if region == other:
-                same = smt.both(index == other_index, value == other_value)
-            case isa.SystemInstruction(name, operand), isa.SystemInstruction(other_name, other_operand):
-                same = smt.both(smt.truth(name == other_name), operand == other_operand)
-            case isa.Barrier(), isa.Barrier():
-                same = smt.truth(mine == theirs)
-            case _:
-                raise ProofFailed(f"effect {number} is {mine}, its contract says {theirs}", machine.pc)
-        machine.environment.solver.prove(same, f"effect {number} is not that of the contract", machine.pc)
+"""Leaves whose contracts are proved by following all rounds, with all ways to call them."""
+LOOPS: Mapping[str, Callable[[], Loop]] = {"bulkhead_zero_block": zero_block}
+"""Leaves whose contracts are proved by induction over their rounds."""

@@ -44,19 +44,21 @@ class RecordStore:
 
 
 @dataclass(frozen=True)
-class KindStore:
-    """A store to the record of a block; the value is compared with the final state instead."""
+class BlockRecordStore:
+    """The same for a block."""
 
     block: Bits
 
 
 @dataclass(frozen=True)
 class Translation:
-    """VTTBR_EL2 and VTCR_EL2 as a call finds them (the host's), and VTCR_EL2 for VMs, as boot decided it."""
+    """VTTBR_EL2 and VTCR_EL2 as a call or step finds them, the host's, and VTCR_EL2 for VMs, as boot decided them."""
 
     vttbr: Bits
     vtcr: Bits
     vm_vtcr: Bits
+    host_vttbr: Bits
+    host_vtcr: Bits
 
 
 def dsb(option: int) -> isa.Barrier:
@@ -92,6 +94,19 @@ def with_vm(state: State, registers: Translation, vm: Word, inner: list[TraceIte
     ]
 
 
+def with_host(registers: Translation, inner: list[TraceItem]) -> list[TraceItem]:
+    """The same for the host's VMID, at the exit of a VM."""
+    return [
+        isa.WriteSystem(VTCR_EL2, registers.host_vtcr),
+        isa.WriteSystem(VTTBR_EL2, registers.host_vttbr),
+        ISB,
+        *inner,
+        isa.WriteSystem(VTCR_EL2, registers.vtcr),
+        isa.WriteSystem(VTTBR_EL2, registers.vttbr),
+        ISB,
+    ]
+
+
 def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]:
     """The trace items of one event; `state` is the one before the call."""
     match event:
@@ -103,16 +118,22 @@ def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]
             return [RecordStore(term(frame))]
         case events.ClaimVcpu(frame):
             return [Leaf("claim", (term(frame),)), RecordStore(term(frame))]
+        case events.SetDmaEntry(block, descriptor):
+            return [Store("DMA_L2", term(block), term(descriptor))]
+        case events.ZeroBlock(block):
+            return [Leaf("zero_block", (term(block),))]
         case events.ZeroFrame(frame):
             return [Leaf("zero_frame", (term(frame),)), Leaf("clean_frame", (term(frame),))]
         case events.CleanFrame(frame):
             return [Leaf("clean_frame", (term(frame),))]
-        case events.FillHostTable(table, block):
-            return [Leaf("fill_host_table", (term(table), term(block)))]
+        case events.FillTable(table, block):
+            return [Leaf("fill_table", (term(table), term(block)))]
         case events.FillFrameRecords(block):
             return [Leaf("fill_frame_records", (term(block),))]
-        case events.SetBlockKind(block):
-            return [KindStore(term(block))]
+        case events.FillVmRecords(block):
+            return [Leaf("fill_vm_records", (term(block),))]
+        case events.SetBlockRecord(block):
+            return [BlockRecordStore(term(block))]
         case events.Measure(vm, words, frame):
             first = term(vm << 6 | VmWord.MEASUREMENT)
             operands = (first, *(term(word) for word in words))
@@ -125,8 +146,13 @@ def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]
             return [dsb(ISHST)]
         case events.InvalidateHostPage(frame):
             return [dsb(ISHST), *invalidate_page(stage2.address(state.config, frame))]
+        case events.InvalidateHostPageFromVm(frame):
+            inner = invalidate_page(stage2.address(state.config, frame))
+            return [dsb(ISHST), *with_host(registers, inner)]
         case events.InvalidateVmPage(vm, ipa):
             return [dsb(ISHST), *with_vm(state, registers, vm, invalidate_page(ipa))]
+        case events.InvalidateDma(_):
+            return [Leaf("smmu_invalidate", ())]
         case events.InvalidateVm(vm):
             flush = [isa.SystemInstruction(TLBI_VMALLS12E1IS, smt.word(0)), dsb(ISH), ISB]
             return [dsb(ISHST), *with_vm(state, registers, vm, flush)]

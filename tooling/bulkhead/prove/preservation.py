@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bulkhead.spec import ARGUMENTS, CALLS
-from bulkhead.spec.invariants import BY_MAP, INVARIANTS
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS
+from bulkhead.spec.invariants import BY_MAP, INVARIANTS, premise
 from bulkhead.spec.invariants import config as config_invariant
 from bulkhead.spec.words import all_of
 
@@ -19,9 +19,10 @@ from .exec.solver import Solver, Statistics
 from .smt import Bits
 from .symbolic import empty_entry, fact, unknown_state
 
-BACK_POINTERS = {("vm_destroy", "frame"): 3}
-"""How many records the proof follows from a frame to its parent: that nothing is left below an empty root takes the
-way from a page over its tables of level 3 and 2."""
+BACK_POINTERS = {("vm_destroy", "frame"): 3, ("vm_destroy", "block"): 2}
+"""How many records the proof follows from a frame or a block to its parent: that nothing is left below an empty root
+takes the way from a page over its tables of level 3 and 2.
+"""
 
 
 @dataclass
@@ -45,7 +46,9 @@ class Preservation:
         self.state = unknown_state(self._touch)
         self.arguments = {name: smt.variable(name) for name in ARGUMENTS[call]}
         self.solver.assume(fact(config_invariant(self.state.config)))
-        self.outcome = CALLS[call](self.state, **self.arguments)
+        if call in STEPS:
+            self.solver.assume(fact(premise(self.state, call, self.arguments)))
+        self.outcome = (CALLS | STEPS)[call](self.state, **self.arguments)
         self.solver.assume(fact(all_of(*(need.condition for need in self.outcome.needs))))
 
     def prove(self) -> Preserved:

@@ -29,7 +29,7 @@ from .exec.image import Image
 from .exec.memory import Region
 from .exec.solver import Solver, Statistics
 from .exec.state import Environment, MachineState, Store, TraceItem
-from .lowering import KindStore, Leaf, RecordStore
+from .lowering import BlockRecordStore, Leaf, RecordStore
 from .smt import Bits, Bool
 from .symbolic import fact, is_packed, unknown_state
 
@@ -143,8 +143,9 @@ class Refinement:
         self.result.refusals[label] = self.result.refusals.get(label, 0) + 1
 
     def _compare_success(self, machine: MachineState) -> None:
-        """The state and the trace are the specified ones."""
-        self._compare_answer(machine, SUCCESS, smt.word(0))
+        """The state and the trace are the specified ones; the only result of a call stands in place of the detail."""
+        results = self.outcome.results
+        self._compare_answer(machine, SUCCESS, term(results[0]) if len(results) == 1 else smt.word(0))
         self._compare_state(machine, self.outcome.committed)
         self._compare_trace(machine, self._expected_trace())
         self.result.successes += 1
@@ -164,12 +165,17 @@ class Refinement:
             (
                 "block record",
                 smt.unsigned_less(block, blocks),
-                content["BLOCKS"][block] == term(after.block[block]),
+                is_packed(content["BLOCKS"][block], after.block[block]),
             ),
             (
                 "host level 2 entry",
                 smt.unsigned_less(block, blocks),
                 content["HOST_L2"][block] == term(after.host_entry[block]),
+            ),
+            (
+                "devices' level 2 entry",
+                smt.unsigned_less(block, blocks),
+                content["DMA_L2"][block] == term(after.dma_entry[block]),
             ),
             (
                 "VM record",
@@ -233,7 +239,7 @@ def same_item(mine: TraceItem, wanted: TraceItem) -> Bool | None:
     match mine, wanted:
         case Store("FRAMES", index, _), RecordStore(frame):
             return index == frame
-        case Store("BLOCKS", index, _), KindStore(block):
+        case Store("BLOCKS", index, _), BlockRecordStore(block):
             return index == block
         case Store(region, index, value), Store(other, other_index, other_value) if region == other:
             return smt.both(index == other_index, value == other_value)
@@ -257,7 +263,7 @@ def describe(item: TraceItem) -> str:
             return f"store to {region}"
         case RecordStore(_):
             return "store to FRAMES"
-        case KindStore(_):
+        case BlockRecordStore(_):
             return "store to BLOCKS"
         case Leaf(name, _):
             return f"call of {name}"

@@ -65,6 +65,9 @@ class SymbolicMap(Generic[Value]):
                 ),
             )
 
+    def fill_same(self, first: Word, count: int, value: Value, when: Truth) -> None:
+        self.fill(first, count, lambda _: value, when)
+
     def copy(self) -> SymbolicMap[Value]:
         return SymbolicMap(self._base, self._changes)
 
@@ -83,36 +86,40 @@ def unknown_config() -> Config:
     """RAM from any GiB below 2**46, any number of blocks up to 2**19, any number of CPUs."""
     ram_base = smt.concat(smt.word(0, 18), smt.variable("ram_base_gib", 16), smt.word(0, 30))
     frames = smt.concat(smt.word(0, 35), smt.variable("blocks", 20), smt.word(0, 9))
-    return Config(ram_base, frames, smt.variable("cpus"))
+    return Config(ram_base, frames, smt.variable("cpus"), smt.variable("has_dma"))
 
 
 def unknown_state(touch: Touch) -> State:
     """A state about which nothing is known but its types."""
 
-    def words(name: str, width: int = 64) -> SymbolicMap[Word]:
-        function = smt.function(f"state_{name}", 64, width)
+    def words(name: str) -> SymbolicMap[Word]:
+        function = smt.function(f"state_{name}", 64, 64)
 
         def base(key: Bits) -> Word:
             touch(name, key)
-            value = function(key)
-            return value if width == 64 else smt.zero_extend(value, 64)
+            return function(key)
 
         return SymbolicMap[Word](base)
 
-    fields = {
-        name: smt.function(f"state_frame_{name}", 64, width) for name, (_, width) in RECORD_FIELDS.items()
-    }
+    def records(name: str) -> SymbolicMap[Record]:
+        fields = {
+            field: smt.function(f"state_{name}_{field}", 64, width)
+            for field, (_, width) in RECORD_FIELDS.items()
+        }
 
-    def record(key: Bits) -> Record:
-        touch("frame", key)
-        return Record(**{name: smt.zero_extend(function(key), 64) for name, function in fields.items()})
+        def base(key: Bits) -> Record:
+            touch(name, key)
+            return Record(**{field: smt.zero_extend(part(key), 64) for field, part in fields.items()})
+
+        return SymbolicMap[Record](base)
 
     return State(
         config=unknown_config(),
-        block=words("block", 4),
-        frame=SymbolicMap[Record](record),
+        block=records("block"),
+        frame=records("frame"),
         ram=words("ram"),
         host_entry=words("host_entry"),
+        dma_entry=words("dma_entry"),
         vm=words("vm"),
         digest=digest,
         counter=smt.variable("counter"),

@@ -1,7 +1,9 @@
 """The list of what is proved: subject × claim. A claim that is not in this list is not proved.
 
 - refinement: the machine code of the call does what its specification says, and nothing unsafe;
-- invariants: the call, as specified, leads from states with the invariants to such states;
+- invariants: the call or step, as specified, leads from states with the invariants to such states;
+- isolation: the call or step, as specified, keeps integrity and secrecy (`bulkhead.spec.promises`);
+- reach: in states with the invariants, the hardware reaches for a domain only what records grant it;
 - contract: the machine code of a leaf function does what the proofs of its callers take for granted.
 """
 
@@ -12,20 +14,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bulkhead.spec import CALLS, STEPS
+
 from .binding import bind
 from .exec.image import Image
-from .leaves import LEAVES
-from .leaves import prove as prove_leaf
+from .isolation import REACH, prove_reach, prove_step
+from .leaf_proof import prove as prove_leaf
+from .leaves import LEAVES, LOOPS
 from .preservation import Preservation
 from .refinement import Refinement
 
-CALLS = (
-    "vm_create", "map", "reclaim", "host_split", "table_donate", "table_reclaim", "vcpu_create", "vm_kill",
-    "vm_destroy",
+REFINED = (
+    "vm_create", "map", "map_block", "vm_split", "reclaim", "reclaim_block", "host_split", "table_donate",
+    "table_reclaim", "vcpu_create", "vm_kill", "vm_destroy", "share_accept", "share_release", "dma_allow", "dma_revoke",
 )  # fmt: skip
 """Calls whose machine code is proved to do what the specification says."""
-INDUCTIVE = (*CALLS, "vcpu_set_entry", "activate")
-"""Calls that are proved to keep the invariants, as specified."""
 
 ASSUMPTIONS = (
     "the semantics of A64 in bulkhead.prove.isa, z3 and bitwuzla are right",
@@ -94,6 +97,24 @@ def invariance(call: str) -> Theorem:
     return Theorem(call, "invariants", check)
 
 
+def step_isolation(call: str) -> Theorem:
+    """The call keeps integrity and secrecy."""
+
+    def check(_: Image) -> dict[str, Any]:
+        return {"promises": ["integrity", "secrecy"], "solver": asdict(prove_step(call))}
+
+    return Theorem(call, "isolation", check)
+
+
+def reach(domain: str) -> Theorem:
+    """What a domain reaches is granted to it."""
+
+    def check(_: Image) -> dict[str, Any]:
+        return {"promises": ["reach"], "solver": asdict(prove_reach(domain))}
+
+    return Theorem(domain, "reach", check)
+
+
 def contract(leaf: str) -> Theorem:
     """The leaf function keeps its contract."""
 
@@ -110,6 +131,8 @@ def contract(leaf: str) -> Theorem:
 
 def theorems() -> Iterator[Theorem]:
     """All of them, leaves first."""
-    yield from map(contract, LEAVES)
-    yield from map(refinement, CALLS)
-    yield from map(invariance, INDUCTIVE)
+    yield from map(contract, [*LEAVES, *LOOPS])
+    yield from map(refinement, REFINED)
+    yield from map(invariance, (*CALLS, *STEPS))
+    yield from map(step_isolation, (*CALLS, *STEPS))
+    yield from map(reach, REACH)

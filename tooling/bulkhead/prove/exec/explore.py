@@ -43,7 +43,9 @@ class Explorer:
         environment: Environment,
         contracts: Mapping[str, Contract],
         panics: tuple[str, ...] = ("panic",),
+        stop: int | None = None,
     ) -> None:
+        """`stop`: an address at which paths end too, such as the head of a loop."""
         image = environment.image
         self.environment = environment
         self.contracts = {image.symbol(name).address: contract for name, contract in contracts.items()}
@@ -53,11 +55,15 @@ class Explorer:
             if any(part in name for part in panics)
         }
         self.summary = Summary()
+        self.stop = stop
+        self.stopped: Callable[[MachineState], None] = lambda state: None
 
     def run(
         self, entry: str, arguments: Mapping[int, Bits], at_end: Callable[[MachineState], None]
     ) -> Summary:
-        """Explore from the symbol `entry`; `at_end` is called within the facts of every path that returns."""
+        """Explore from the symbol `entry`; `at_end` is called within the facts of every path that returns, `stopped`
+        within those of every path that comes to `stop`.
+        """
         state = MachineState(self.environment, self.environment.image.symbol(entry).address)
         for number, value in arguments.items():
             state.x[number] = value
@@ -67,12 +73,21 @@ class Explorer:
         self._follow(state)
         return self.summary
 
-    def _follow(self, state: MachineState) -> None:
-        """Run until the path forks or ends."""
+    def go_on(self, state: MachineState, at_end: Callable[[MachineState], None]) -> None:
+        """Explore from a state that `stopped` was given, or one like it."""
+        self._finish = at_end
+        self._follow(state, leaving=True)
+
+    def _follow(self, state: MachineState, leaving: bool = False) -> None:
+        """Run until the path forks or ends; `leaving` the place to stop."""
         while True:
             if state.pc == RETURN_ADDRESS:
                 self._end(state)
                 return
+            if state.pc == self.stop and not leaving:
+                self.stopped(state)
+                return
+            leaving = False
             try:
                 flow = self._step(state)
             except ProofFailed as failure:
