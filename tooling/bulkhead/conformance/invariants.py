@@ -11,10 +11,10 @@ from dataclasses import replace
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.snapshot import Snapshot, unpack
 from bulkhead.inspect.pagetable import ADDRESS, VALID
-from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, FrameRecord, Kind, Shared, VmRecord, VmState
+from bulkhead.inspect.records import OF_A_VM, VM_RECORD, VM_SLOTS, FrameRecord, Kind, VmRecord, VmState
 
 LEAF, BLOCK_LEAF, TABLE = 0x7FF, 0x7FD, 0x003
-"""Attributes of a RAM page, of a block of RAM and of a table descriptor."""
+"""Attributes of a RAM page, of a RAM block and of a table descriptor."""
 
 
 class Consistency:
@@ -31,24 +31,27 @@ class Consistency:
         self.blocks = {
             self.base + n * BLOCK: FrameRecord.decode(word) for n, word in enumerate(unpack(snapshot.blocks))
         }
-        entries = unpack(snapshot.host_level2)
+        self.host_entries = unpack(snapshot.host_level2)
+        self.dma_entries = unpack(snapshot.dma_level2)
         self.host_leaves = {
-            block: self.words(entries[(block - self.base) // BLOCK] & ADDRESS) for block in snapshot.records
+            block: self.words(self.host_entries[(block - self.base) // BLOCK] & ADDRESS)
+            for block in snapshot.records
         }
         size = VM_RECORD.size
         self.vms = [VmRecord.decode(snapshot.vms[size * slot :][:size]) for slot in range(VM_SLOTS)]
 
     def violations(self) -> Iterator[str]:
         """Sentences, none if all is well."""
-        yield from self._blocks()
+        for block, record in self.blocks.items():
+            yield from self._block(block, record)
         for frame, record in self.records.items():
             yield from self._host_side(frame, record)
+            if record.shared and record.kind != Kind.VM_PAGE:
+                yield f"frame {frame:#x} is {record}: shared, but no page"
             if record.kind in (Kind.VM_PAGE, Kind.VM_TABLE):
-                yield from self._mapped(frame, record, 3, LEAF)
-            if record.kind == Kind.VM_TABLE and record.level < 3:
-                yield from self._entries(frame, record.level + 1, TABLE)
-            if record.kind == Kind.VM_TABLE and record.level == 3:
-                yield from self._entries(frame, 0, LEAF)
+                yield from self._mapped(frame, record)
+            if record.kind == Kind.VM_TABLE:
+                yield from self._entries(frame, record)
             if record.kind == Kind.VCPU and self.vms[record.vm].vcpus[record.slot] != self._index(frame):
                 yield f"vCPU {record} at {frame:#x} is not in its VM's record"
         for slot, vm in enumerate(self.vms):
@@ -65,66 +68,66 @@ class Consistency:
     def _address(self, index: int) -> int:
         return self.base + index * PAGE
 
-    def _blocks(self) -> Iterator[str]:
-        entries, devices = unpack(self.snapshot.host_level2), unpack(self.snapshot.dma_level2)
-        for n, (address, record) in enumerate(self.blocks.items()):
-            if record.kind == Kind.SPLIT:
-                table = self.records.get(entries[n] & ADDRESS)
-                if entries[n] & ~ADDRESS != TABLE or table != FrameRecord(Kind.HOST_TABLE, parent=n):
-                    yield f"block {address:#x} is SPLIT, but the host's entry is {entries[n]:#x} and names {table}"
-            elif entries[n] != (address | BLOCK_LEAF if record.kind in (Kind.HOST, Kind.DMA) else 0):
-                yield f"block {address:#x} is {record}, but the host's entry is {entries[n]:#x}"
-            if devices[n] != (address | BLOCK_LEAF if record.kind == Kind.DMA else 0):
-                yield f"block {address:#x} is {record}, but the devices' entry is {devices[n]:#x}"
-            if record.kind == Kind.VM_PAGE:
-                yield from self._mapped(address, record, 2, BLOCK_LEAF)
-            elif record != FrameRecord(record.kind):
-                yield f"block {address:#x} is {record}"
+    def _block(self, block: int, record: FrameRecord) -> Iterator[str]:
+        """A block, and what host and devices have in its place."""
+        number = (block - self.base) // BLOCK
+        entry, dma, leaf = self.host_entries[number], self.dma_entries[number], block | BLOCK_LEAF
+        if record.kind == Kind.SPLIT:
+            table = self.records.get(entry & ADDRESS)
+            if entry & ~ADDRESS != TABLE or table != FrameRecord(Kind.HOST_TABLE, parent=number):
+                yield f"block {block:#x} is SPLIT, but the host's entry is {entry:#x} and names {table}"
+        elif entry != (leaf if record.kind in (Kind.HOST, Kind.DMA) else 0):
+            yield f"block {block:#x} is {record}, but the host's entry is {entry:#x}"
+        if dma != (leaf if record.kind == Kind.DMA else 0):
+            yield f"block {block:#x} is {record}, but the devices' entry is {dma:#x}"
+        if record.kind == Kind.VM_PAGE:
+            yield from self._mapped(block, record, whole=True)
+        elif record != FrameRecord(record.kind) or record.kind not in OF_A_BLOCK:
+            yield f"block {block:#x} is {record}"
 
     def _host_side(self, frame: int, record: FrameRecord) -> Iterator[str]:
         leaf = self.host_leaves[frame & -BLOCK][self._index(frame) % 512]
-        wanted = frame | LEAF if record.kind == Kind.HOST or record.shared == Shared.ACCEPTED else 0
+        wanted = frame | LEAF if record.is_hosts else 0
         if leaf != wanted:
             yield f"frame {frame:#x} is {record}, but the host's leaf is {leaf:#x}"
-        if record.shared and record.kind != Kind.VM_PAGE:
-            yield f"frame {frame:#x} is {record}, which cannot be shared"
 
-    def _mapped(self, frame: int, record: FrameRecord, level: int, leaf: int) -> Iterator[str]:
-        """Frame or block `frame` of a VM; if it is no table, it is mapped at `level` by an entry like `leaf`."""
+    def _mapped(self, frame: int, record: FrameRecord, whole: bool = False) -> Iterator[str]:
+        """A page or table (or whole block) of a VM: its parent has it."""
+        attributes = TABLE if record.kind == Kind.VM_TABLE else BLOCK_LEAF if whole else LEAF
         if record.kind == Kind.VM_TABLE and record.level == 1:
             if self.vms[record.vm].root != self._index(frame):
                 yield f"root table {frame:#x} is not that of VM {record.vm}"
             return
         parent = self._address(record.parent)
-        wanted = record.level - 1 if record.kind == Kind.VM_TABLE else level
+        wanted = record.level - 1 if record.kind == Kind.VM_TABLE else 2 if whole else 3
         above = self.records.get(parent)
         if above is None or (above.kind, above.vm, above.level) != (Kind.VM_TABLE, record.vm, wanted):
             yield f"frame {frame:#x} is {record}, but its parent is {above}"
-        elif self.words(parent)[record.slot] != frame | (leaf if record.kind == Kind.VM_PAGE else TABLE):
+        elif self.words(parent)[record.slot] != frame | attributes:
             yield f"frame {frame:#x} is {record}, but its entry is {self.words(parent)[record.slot]:#x}"
 
-    def _entries(self, table: int, level: int, attributes: int) -> Iterator[str]:
-        owner = self.records[table].vm
-        kind = Kind.VM_TABLE if level else Kind.VM_PAGE
+    def _entries(self, table: int, own: FrameRecord) -> Iterator[str]:
+        """The entries of a VM's table: what they name says that it is there."""
         for slot, entry in enumerate(self.words(table)):
+            if not entry:
+                continue
+            page = FrameRecord(Kind.VM_PAGE, 0, own.vm, slot, self._index(table))
+            lower = FrameRecord(Kind.VM_TABLE, own.level + 1, own.vm, slot, self._index(table))
             named = self.records.get(entry & ADDRESS)
-            wanted = FrameRecord(kind, level, owner, slot, self._index(table))
-            expected = attributes
-            if level == 3 and entry & TABLE == VALID:  # a whole block
-                named, expected = self.blocks.get(entry & ADDRESS), BLOCK_LEAF
-                wanted = FrameRecord(Kind.VM_PAGE, vm=owner, slot=slot, parent=self._index(table))
-            fits = named is not None and replace(named, shared=Shared.PRIVATE) == wanted
-            if entry & VALID and (entry & ~ADDRESS != expected or not fits):
+            attributes, wanted = (LEAF, page) if own.level == 3 else (TABLE, lower)
+            if own.level == 2 and entry & ~ADDRESS == BLOCK_LEAF:
+                attributes, named, wanted = BLOCK_LEAF, self.blocks.get(entry & ADDRESS), page
+            if named is not None and own.level == 3:
+                wanted = replace(page, shared=named.shared)
+            if not entry & VALID or entry & ~ADDRESS != attributes or named != wanted:
                 yield f"entry {slot} of table {table:#x} is {entry:#x}, which names {named}"
-            if entry and not entry & VALID:
-                yield f"entry {slot} of table {table:#x} is {entry:#x}: invalid, but not zero"
 
     def _vm(self, slot: int, vm: VmRecord) -> Iterator[str]:
         if vm.state == VmState.FREE:
             if any(self.snapshot.vms[VM_RECORD.size * slot :][: VM_RECORD.size]):
                 yield f"VM {slot} is FREE, but its record is not zero"
-            owned = (*self.records.values(), *self.blocks.values())
-            if any(record.vm == slot and record.kind in _OWNED for record in owned):
+            everything = (*self.records.values(), *self.blocks.values())
+            if any(record.vm == slot and record.kind in OF_A_VM for record in everything):
                 yield f"VM {slot} is FREE, but owns frames"
             return
         if self.records.get(self._address(vm.root)) != FrameRecord(Kind.VM_TABLE, 1, slot):
@@ -137,7 +140,8 @@ class Consistency:
                 yield f"vCPU {index} of VM {slot} is {record}"
 
 
-_OWNED = (Kind.VM_PAGE, Kind.VM_TABLE, Kind.VCPU)
+OF_A_BLOCK = (Kind.ENGINE, Kind.HOST, Kind.UNCLEARED, Kind.DMA, Kind.SPLIT)
+"""Kinds of blocks about which the record says nothing else."""
 
 
 def check(snapshot: Snapshot) -> None:

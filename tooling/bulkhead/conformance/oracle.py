@@ -1,4 +1,4 @@
-"""The specification as an oracle: every step of a machine must be the step that `bulkhead.spec` takes.
+"""The specification as an oracle: every call and step of a machine must be the one that `bulkhead.spec` takes.
 
 Trust label: TOOL. The state before a call is read from raw memory and handed to the specification; its answer, every
 changed word and, on the host backend, every event in order must be the machine's.
@@ -12,19 +12,23 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any
 
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import ABI, Machine, Reply, describe
-from bulkhead.conformance.recorded import as_specified
+from bulkhead.conformance.backend import BLOCK, PAGE, REGISTERS
+from bulkhead.conformance.host import HostBackend, Next
+from bulkhead.conformance.machine import ABI, Machine, Reply, describe, filler
+from bulkhead.conformance.recorded import CONTEXT_PC, as_specified
 from bulkhead.conformance.snapshot import WORD, Snapshot, unpack
+from bulkhead.errors import InvalidInput
 from bulkhead.inspect.records import VM_WORDS
-from bulkhead.spec import CALLS, Config, Outcome, State, events, plain
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Config, Outcome, State, events, plain
 from bulkhead.spec.state import Kind, Record, VmWord
+from bulkhead.spec.transaction import EXIT
 from bulkhead.spec.words import Word
 
 Pieces = dict[int, bytes]
 """Raw words by the index of the first one."""
 Words = Mapping[int, int]
+DMA_WINDOWS = 1
+"""Bit of `features`."""
 # Most records are equal.
 unpack_record = cache(plain.unpack)
 pack_record = cache(plain.pack)
@@ -36,10 +40,11 @@ class Oracle:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.host = machine.backend if isinstance(machine.backend, HostBackend) else None
+        self.has_dma = machine.ok("features").results["features"] & DMA_WINDOWS
         self.covered: set[tuple[str, str]] = set()
         """(call, SUCCESS or the number and answer of the condition that failed) seen so far."""
-        self.conditions: dict[str, int] = {}
-        """Call → how many conditions it has; known once it has succeeded."""
+        self.conditions: dict[str, frozenset[str]] = {}
+        """Call → the ways in which it can be refused, as in `covered`; known once it has succeeded."""
         self._present: Snapshot | None = None
 
     def forget(self) -> None:
@@ -54,15 +59,53 @@ class Oracle:
             self.host.events()
         reply = self.machine.call(name, cpu=cpu, **arguments)
         after = self._present = Snapshot.take(self.machine)
-        expected = CALLS[name](_state(before, after, name, arguments), **arguments)
-        differences = [*_answer(reply, expected), *_memory(pieces(before), pieces(after), expected)]
-        if self.host:
-            differences += _events(as_specified(self.host.events()), expected.happened)
+        state = _with_counter(state_of(before, self.has_dma), after, name, arguments)
+        expected = CALLS[name](state, **arguments)
+        differences = [*_answer(reply, expected), *self._effects(before, after, expected)]
         assert not differences, "\n  ".join([describe(name, arguments, cpu), *differences])
+        self._note(name, expected)
+        return reply
+
+    def vm_step(self, name: str, vm: int, x1: int, x2: int = 0, x3: int = 0, *, cpu: int = 0) -> Next:
+        """One of the calls of vCPU 0 of a VM that change ownership. Host backend only."""
+        __tracebackhide__ = True
+        if self.host is None:
+            raise InvalidInput("VM calls are made by guests, but on the host backend")
+        before = self._present or Snapshot.take(self.machine)
+        self.host.events()
+        sent = (ABI.call(name).id, x1, x2, x3, *map(filler, range(4, REGISTERS)))
+        registers, happens_next = self.host.vm_call(cpu, vm, sent)
+        after = self._present = Snapshot.take(self.machine)
+        arguments = dict(zip(ARGUMENTS[name], (vm, x1, x2, x3), strict=True))
+        expected = STEPS[name](state_of(before, self.has_dma), **arguments)
+        context = self.machine.vm_record(vm).vcpus[0] or 0
+        advance = _program_counter(after, context) - _program_counter(before, context)
+        differences = [
+            *_vm_answer(sent, registers, happens_next, advance, expected),
+            *self._effects(before, after, expected, ignored=range(context * 512, context * 512 + 512)),
+        ]
+        assert not differences, "\n  ".join([describe(name, arguments, cpu), *differences])
+        self._note(name, expected)
+        return happens_next
+
+    def _effects(
+        self, before: Snapshot, after: Snapshot, expected: Outcome, ignored: range = range(0)
+    ) -> Iterator[str]:
+        """Differences in memory, in whole blocks that are zeroed, and in the order of events."""
+        yield from _memory(pieces(before), pieces(after), expected, ignored)
+        for words, _ in expected.state.ram.ranges() if isinstance(expected.state.ram, plain.PlainMap) else ():
+            first = self.machine.layout.ram_base + words.start * WORD
+            if self.machine.physical(first, len(words) * WORD).count(0) != len(words) * WORD:
+                yield f"block {first:#x} is not zero"
+        if self.host:
+            yield from _events(as_specified(self.host.events()), expected.happened)
+
+    def _note(self, name: str, expected: Outcome) -> None:
         self.covered.add((name, branch(expected)))
         if expected.success is True:
-            self.conditions[name] = len(expected.needs)
-        return reply
+            self.conditions[name] = frozenset(
+                f"{number}. {need.label}" for number, need in enumerate(expected.needs, 1)
+            )
 
 
 def number(word: Word) -> int:
@@ -85,13 +128,14 @@ def pieces(snapshot: Snapshot) -> dict[str, Pieces]:
     return {
         "block": {0: snapshot.blocks},
         "host_entry": {0: snapshot.host_level2},
+        "dma_entry": {0: snapshot.dma_level2},
         "vm": {0: snapshot.vms},
         "frame": {(block - base) // PAGE: data for block, data in snapshot.records.items()},
         "ram": {(block - base) // WORD: data for block, data in snapshot.contents.items()},
     }
 
 
-def state_of(snapshot: Snapshot) -> State:
+def state_of(snapshot: Snapshot, has_dma: int) -> State:
     """The specification's view of raw memory. Of RAM only split blocks are known; no call reads any other."""
     raw = pieces(snapshot)
 
@@ -103,17 +147,16 @@ def state_of(snapshot: Snapshot) -> State:
             if word
         }
 
-    config = Config(snapshot.layout.ram_base, snapshot.layout.frames, snapshot.layout.cpus)
-    state = plain.from_words(
-        config, words("block"), {}, words("host_entry"), words("vm"), _reader(raw["ram"])
-    )
+    layout = snapshot.layout
+    config = Config(layout.ram_base, layout.frames, layout.cpus, has_dma)
+    entries = words("host_entry"), words("dma_entry")
+    state = plain.from_words(config, words("block"), {}, *entries, words("vm"), _reader(raw["ram"]))
     records = {frame: unpack_record(word) for frame, word in words("frame").items()}
     return replace(state, frame=plain.PlainMap(records, lambda _: Record(Kind.ENGINE)))
 
 
-def _state(before: Snapshot, after: Snapshot, name: str, arguments: Mapping[str, int]) -> State:
+def _with_counter(state: State, after: Snapshot, name: str, arguments: Mapping[str, int]) -> State:
     """The state before the call; what the counter read during an `activate` is known only afterwards."""
-    state = state_of(before)
     if name == "activate" and arguments["vm"] < len(after.vms) // (VM_WORDS * WORD):
         return replace(state, counter=unpack(after.vms)[arguments["vm"] * VM_WORDS + VmWord.COUNTER_OFFSET])
     return state
@@ -161,17 +204,49 @@ def _answer(reply: Reply, expected: Outcome) -> Iterator[str]:
         yield f"answers {reply}; specified is {wanted} {expected.detail or ''} {expected.results or ''}"
 
 
-def _memory(before: dict[str, Pieces], after: dict[str, Pieces], expected: Outcome) -> Iterator[str]:
+def _vm_answer(
+    sent: tuple[int, ...], got: tuple[int, ...], happens_next: Next, advance: int, expected: Outcome
+) -> Iterator[str]:
+    """A VM is answered in x0 and x1, or the host gets an exit and the VM repeats its call."""
+    last = expected.needs[-1]
+    if expected.success is True:
+        registers, wanted = (0, *sent[1:]), Next("exit", EXIT["SHARE"], (sent[0], sent[1], 0))
+    elif last.exits:
+        registers, wanted = sent, Next("exit", last.answer, (number(last.detail), 0, 0))
+    else:
+        registers, wanted = (last.answer, number(last.detail), *sent[2:]), Next("resume", 0, (0, 0, 0))
+    if got != registers:
+        yield f"leaves {_row(got)} to the VM; specified is {_row(registers)}"
+    if happens_next != wanted:
+        yield f"goes on with {happens_next}; specified is {wanted}"
+    if advance != (0 if last.exits and expected.success is False else 4):
+        yield f"moves the program counter by {advance}"
+
+
+def _row(registers: tuple[int, ...]) -> str:
+    return " ".join(f"{value:x}" for value in registers)
+
+
+def _program_counter(snapshot: Snapshot, context: int) -> int:
+    word = _word(pieces(snapshot)["ram"], context * 512 + CONTEXT_PC)
+    if word is None:
+        raise AssertionError(f"the VM has no context in frame {context:#x}")
+    return word
+
+
+def _memory(
+    before: dict[str, Pieces], after: dict[str, Pieces], expected: Outcome, ignored: range
+) -> Iterator[str]:
     for name, raw in before.items():
         known: Words = getattr(expected.state, name).changed()
-        if name == "frame":
+        if name in ("frame", "block"):
             known = {
                 key: pack_record(record) for key, record in getattr(expected.state, name).changed().items()
             }
         fresh = {key: value for key, value in after[name].items() if name != "ram" or key in raw}
         actual = dict(_changed(raw, fresh))
         wanted = {key: value for key, value in known.items() if _word(raw, key) != value}
-        for key in _contexts(expected) if name == "ram" else ():
+        for key in (*_contexts(expected), *ignored) if name == "ram" else ():
             actual.pop(key, None)
         for key in sorted(actual.keys() | wanted.keys()):
             if actual.get(key) != wanted.get(key):

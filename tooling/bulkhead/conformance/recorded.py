@@ -15,20 +15,25 @@ CONTEXT_X0, CONTEXT_PC = 0, 32
 """Words of a vCPU context: x0 and the program counter."""
 
 PLAIN: dict[str, Callable[..., events.Event]] = {
-    "SetBlockRecord": lambda block, _record: events.SetBlockKind(block),
+    "SetBlockRecord": lambda block, _record: events.SetBlockRecord(block),
     "SetFrameRecord": lambda frame, _record: events.SetFrameRecord(frame),
     "ExchangeFrameRecord": lambda frame, _old, _new: events.ClaimVcpu(frame),
     "FillFrameRecords": events.FillFrameRecords,
     "SetHostEntry": events.SetHostEntry,
-    "FillTable": events.FillHostTable,
+    "SetDmaEntry": events.SetDmaEntry,
+    "FillTable": events.FillTable,
+    "FillVmRecords": lambda block, _first: events.FillVmRecords(block),
     "SetTableEntry": events.SetTableEntry,
     "ZeroFrame": events.ZeroFrame,
     "CleanFrame": events.CleanFrame,
+    "ZeroBlock": events.ZeroBlock,
     "InvalidateInstructions": events.InvalidateInstructions,
     "Publish": events.Publish,
     "InvalidateVmPage": events.InvalidateVmPage,
     "InvalidateVm": events.InvalidateVm,
     "InvalidateHostPage": events.InvalidateHostPage,
+    "InvalidateHostPageFromVm": events.InvalidateHostPageFromVm,
+    "InvalidateDma": events.InvalidateDma,
     "MeasureFrame": lambda vm, a, b, c, d, frame: events.Measure(vm, (a, b, c, d), frame),
     "MeasureWords": lambda vm, _field, a, b, c, d: events.Measure(vm, (a, b, c, d), None),
 }
@@ -37,7 +42,8 @@ OPERANDS = {
     "SetBlockRecord": 2, "SetFrameRecord": 2, "ExchangeFrameRecord": 3, "FillFrameRecords": 1, "SetHostEntry": 2,
     "FillTable": 2, "SetTableEntry": 3, "ZeroFrame": 1, "CleanFrame": 1, "InvalidateInstructions": 0,
     "Publish": 0, "InvalidateVmPage": 2, "InvalidateVm": 1, "InvalidateHostPage": 1, "MeasureFrame": 6,
-    "MeasureWords": 6,
+    "MeasureWords": 6, "SetDmaEntry": 2, "FillVmRecords": 2, "ZeroBlock": 1, "InvalidateHostPageFromVm": 1,
+    "InvalidateDma": 1,
 }  # fmt: skip
 """Number of operands of each."""
 UNSPECIFIED = {"Lock", "Unlock", "SetVmWord", "ClearVm"}

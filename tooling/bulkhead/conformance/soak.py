@@ -8,6 +8,8 @@ import time
 from collections import Counter
 
 from bulkhead.conformance import invariants
+from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.builder import RAM, Vm
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import Machine, describe
 from bulkhead.conformance.oracle import Oracle
@@ -19,6 +21,8 @@ LIFE = 2000
 """Steps on one machine before the next."""
 RUNS = 0.08
 """Share of calls that load and unload vCPUs, which the specification does not describe."""
+VM_CALLS = 0.2
+"""Share of steps that a VM takes."""
 TAIL = 12
 """Calls that a failure shows."""
 
@@ -42,6 +46,7 @@ def live(choices: random.Random, steps: int, deadline: float, label: str) -> tup
     """Up to `steps` calls on a new machine: how many, and the branches of the specification that they took."""
     backend = HostBackend()
     machine = Machine(backend)
+    running_vm(machine)
     oracle, proposer = Oracle(machine), Proposer(machine, choices)
     history: list[str] = []
     try:
@@ -49,14 +54,7 @@ def live(choices: random.Random, steps: int, deadline: float, label: str) -> tup
             if time.monotonic() > deadline:
                 return step, oracle.covered
             cpu = choices.randrange(machine.layout.cpus)
-            if choices.random() < RUNS:
-                name, arguments = proposer.run()
-                machine.call(name, cpu=cpu, **arguments)
-                oracle.forget()
-            else:
-                name, arguments = proposer.call()
-                oracle.step(name, cpu=cpu, **arguments)
-            history.append(describe(name, arguments, cpu))
+            history.append(one_step(oracle, proposer, choices, cpu))
             if step % 50 == 0:
                 invariants.check(Snapshot.take(machine))
     except AssertionError as error:
@@ -65,3 +63,30 @@ def live(choices: random.Random, steps: int, deadline: float, label: str) -> tup
     finally:
         backend.close()
     return steps, oracle.covered
+
+
+def running_vm(machine: Machine) -> None:
+    """A VM that can make calls from the start, with pages; what random calls seldom complete."""
+    vm = Vm(machine)
+    for number in range(3):
+        vm.page(RAM + number * PAGE)
+    vm.activate()
+    machine.forget_taken()
+
+
+def one_step(oracle: Oracle, proposer: Proposer, choices: random.Random, cpu: int) -> str:
+    """A call of the host, one of a VM, or one that loads or unloads a vCPU; as text."""
+    kind = choices.random()
+    by_vm = proposer.vm_call() if kind < VM_CALLS else None
+    if by_vm is not None:
+        name, vm, (x1, x2, x3) = by_vm
+        oracle.vm_step(name, vm, x1, x2, x3, cpu=cpu)
+        return f"VM {vm}: {name}({x1:#x}, {x2:#x}, {x3:#x}) on CPU {cpu}"
+    if kind < VM_CALLS + RUNS:
+        name, arguments = proposer.run()
+        oracle.machine.call(name, cpu=cpu, **arguments)
+        oracle.forget()
+    else:
+        name, arguments = proposer.call()
+        oracle.step(name, cpu=cpu, **arguments)
+    return describe(name, arguments, cpu)

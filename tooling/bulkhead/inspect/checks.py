@@ -34,8 +34,8 @@ def isolation_faults(view: EngineView) -> list[str]:
         kind = view.block_record(view.frame(one.output) // FRAMES_PER_BLOCK)
         if one.output != one.address or kind != Kind.DMA:
             faults.append(f"devices reach {one.output:#x}, recorded as {kind.name}, at {one.address:#x}")
-    for slot, record in view.live_vms().items():
-        if record.state == VmState.BUILDING and record.root == 0:
+    for slot, vm in view.live_vms().items():
+        if vm.state == VmState.BUILDING and vm.root == 0:
             continue
         faults += _vm_faults(view, slot)
     return faults

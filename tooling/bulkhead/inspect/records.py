@@ -46,8 +46,8 @@ class FrameRecord:
     @classmethod
     def decode(cls, word: int) -> FrameRecord:
         """The record in a 64-bit word. ValueError if the kind does not exist or a reserved bit is set."""
-        fields = {name: int(value) for name, value in unpack(word)._asdict().items()}
-        return cls(**fields | {"kind": Kind(fields["kind"]), "shared": Shared(fields["shared"])})
+        kind, level, vm, slot, parent, shared = (int(value) for value in unpack(word))  # type: ignore[arg-type]
+        return cls(Kind(kind), level, vm, slot, parent, Shared(shared))
 
     @property
     def owner(self) -> str:
