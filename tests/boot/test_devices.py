@@ -16,7 +16,7 @@ from bulkhead.inspect import checks
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.records import Kind
 from bulkhead.machine.errors import LinkError
-from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig
+from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
 
@@ -88,6 +88,19 @@ def test_no_lpis(booted: Booted) -> None:
         assert register(booted, base + GICR_CTLR) & 1 == 0
         for offset in (GICR_PROPBASER, GICR_PENDBASER):
             assert register(booted, base + offset) == register(booted, base + offset + 4) == 0
+
+
+def test_an_its_that_firmware_left_on_is_off() -> None:
+    its = device("GIC_ITS").base
+    left: list[int] = []
+
+    def enable(machine: QemuMachine) -> None:
+        machines.Breakpoints(machine.gdb, machine.wait_until).poke(its, 1)
+        left.append(int(machine.monitor(f"xp /1xw {its:#x}").split(":")[1], 16))
+
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1), before=enable) as booted:
+        assert left[0] & 1
+        assert register(booted, its) & 1 == 0
 
 
 def test_the_first_access_to_any_device_closes_the_smmu(tmp_path_factory: pytest.TempPathFactory) -> None:

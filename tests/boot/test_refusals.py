@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from boot import machines
-from boot.machines import Spoil
+from boot.machines import Prepare, Spoil
 from boot.trees import STOP, Rebooting, damage, rebooting, reg, rewrite
 from bulkhead.errors import MachineTimeout
+from bulkhead.image.memory_map import device
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
@@ -190,11 +191,14 @@ TREES: dict[str, tuple[Spoil, str]] = {
 }
 
 
-def refusal(config: QemuConfig, spoil: Spoil | None = None) -> str:
+def refusal(config: QemuConfig, spoil: Spoil | None = None, before: Prepare | None = None) -> str:
     """What the engine says when it stops; the machine is watched for some time after it."""
     with QemuMachine(dataclasses.replace(config, ignore=(STOP,)), say=print) as machine:
         if spoil is not None:
             machines.change_tree(machine, spoil)
+        if before is not None:
+            before(machine)
+        if config.halted:
             machine.resume()
         machine.wait_until(lambda: "\n" in machine.console.text.partition(STOP)[2], 20, STOP)
         with pytest.raises(MachineTimeout):
@@ -243,6 +247,17 @@ def test_many_damaged_trees() -> None:
 def test_nothing_runs_at_el1_after_a_refusal() -> None:
     config = QemuConfig(kernel=machines.image(), memory=RAM, halted=True)
     assert "the GIC is missing" in refusal(config, TREES["no GIC"][0])
+
+
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_lpis_that_firmware_has_enabled(cpu: int) -> None:
+    def enable(machine: QemuMachine) -> None:
+        frame = device("GICR_RD")
+        stub = machines.Breakpoints(machine.gdb, machine.wait_until)
+        stub.poke(frame.base + cpu * frame.stride, 1)
+
+    config = QemuConfig(kernel=machines.image(), cpus=2, halted=True)
+    assert "firmware has enabled LPIs" in refusal(config, before=enable)
 
 
 def test_too_little_ram() -> None:
