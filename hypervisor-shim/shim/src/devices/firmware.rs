@@ -3,7 +3,6 @@
 
 use super::Window;
 use crate::memory;
-use crate::vm::Vm;
 use bulkhead_abi::FRAME_SIZE;
 use bulkhead_el1::cpu;
 use bulkhead_logic::flash::{self, Cells, Flash};

@@ -11,7 +11,7 @@ use crate::log;
 use crate::vm::Vm;
 
 /// What a device does at the VM in slot `index`. Offsets count from the window's base; sizes are 1, 2, 4 or 8 bytes.
-struct Window {
+pub struct Window {
     base: u64,
     size: u64,
     read: fn(index: usize, vm: &mut Vm, offset: u64, size: u64) -> u64,
