@@ -19,7 +19,7 @@ from bulkhead.machine.firmware import CODE_MAX, PAYLOAD, STOCK, VARIABLES, plan_
 from bulkhead.machine.guest import MIB, RAM_BASE
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
-from bulkhead.machine.kernel import read_kernel
+from bulkhead.machine.kernel import Kernel, read_kernel
 from bulkhead.machine.shim import ExitReason
 from bulkhead.provision import guests, qemu
 
@@ -30,6 +30,7 @@ RUN = [sys.executable, str(ROOT / "tasks.py"), "run"]
 PROMPT_SECONDS = 300.0  # U-Boot looks at half a million bytes of flash first, each an exit
 COMMAND_SECONDS = 60.0
 SHELL, U_BOOT = b"Shell> ", b"=> "
+ONE = bytes.fromhex("00000014") + bytes(9000)  # b .; three pages
 CONTROLS = re.compile(rb"\x1b\[[0-9;=?]*[A-Za-z]")
 
 
@@ -53,7 +54,11 @@ def host() -> Iterator[Hypervisor]:
         program=str(qemu.ensure()),
         time_limit=1200.0,
     )
-    store = {name: read_firmware(name).content for name in STOCK} | {"payload": kernel_and_initrd()}
+    store = {name: read_firmware(name).content for name in STOCK} | {
+        "payload": kernel_and_initrd(),
+        "one": ONE,
+        "other": ONE[:-1] + b"\1",
+    }
     with hypervisor(spec, store) as running:
         yield running
 
@@ -171,6 +176,16 @@ def test_u_boot_starts_the_stock_kernel_from_ram(host: Hypervisor) -> None:
         ]  # fmt: skip
     finally:
         host.destroy(console.vm, running=console.end is None)
+
+
+def test_every_byte_of_the_code_is_measured(host: Hypervisor) -> None:
+    measured = []
+    for name in ("one", "one", "other"):
+        plan = plan_firmware(Kernel(Path(name), ONE, 0, len(ONE), flat=True), memory=128 * MIB, cpus=1)
+        started = host.shim.start(plan, kernel=name, initrd=None)
+        measured.append(started.measurement)
+        host.destroy(started.vm, running=True)
+    assert measured[0] == measured[1] != measured[2]
 
 
 def run(*options: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
