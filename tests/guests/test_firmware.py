@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.image import build
-from bulkhead.machine.firmware import CODE_MAX, PAYLOAD, STOCK, VARIABLES, plan_firmware, read_firmware
+from bulkhead.machine.firmware import CODE_MAX, PAYLOAD, VARIABLES, plan_firmware, read_firmware
 from bulkhead.machine.guest import MIB, RAM_BASE
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
@@ -54,7 +54,7 @@ def host() -> Iterator[Hypervisor]:
         program=str(qemu.ensure()),
         time_limit=1200.0,
     )
-    store = {name: read_firmware(name).content for name in STOCK} | {
+    store = {name: read_firmware(name).content for name in guests.FIRMWARE} | {
         "payload": kernel_and_initrd(),
         "one": ONE,
         "other": ONE[:-1] + b"\1",
@@ -68,7 +68,7 @@ def consoles(host: Hypervisor) -> Iterator[dict[str, GuestConsole]]:
     """Both firmwares, started side by side; what is left of them ends with the tests, and no frame stays away."""
     free = host.shim.stats().free_frames
     running = {}
-    for name in STOCK:
+    for name in guests.FIRMWARE:
         plan = plan_firmware(read_firmware(name), memory=256 * MIB, cpus=2)
         running[name] = GuestConsole(host, host.shim.start(plan, kernel=name, initrd=None).vm)
     yield running

@@ -25,7 +25,6 @@ from bulkhead.machine.guest import (
 from bulkhead.machine.kernel import Kernel, read_file
 from bulkhead.provision import guests
 
-STOCK = ("uefi", "u-boot")
 CODE_MAX = 64 * MIB
 VARIABLES = (0x0400_0000, MIB)
 CLOCK = (0x0901_0000, 0x1000)
@@ -44,7 +43,7 @@ def read_firmware(choice: str) -> Kernel:
 
     InvalidInput for what no AArch64 processor can start from at reset.
     """
-    path = guests.ensure_firmware(choice) if choice in STOCK else Path(choice).expanduser()
+    path = guests.ensure_firmware(choice) if choice in guests.FIRMWARE else Path(choice).expanduser()
     content = read_file(path, "firmware")
     if len(content) > CODE_MAX:
         raise InvalidInput(

@@ -90,6 +90,8 @@ def setup() -> None:
     say(f"QEMU: {qemu.ensure()}")
     say(f"gdb: {qemu.ensure_gdb()}")
     say(f"guest: {guests.ensure().kernel}")
+    for name in guests.FIRMWARE:
+        say(f"firmware: {guests.ensure_firmware(name)}")
     build_native(rust)
 
 
@@ -163,6 +165,8 @@ def test(*, fast: bool, backend: str) -> None:
     if not fast:
         qemu.ensure()
         guests.ensure()
+        for name in guests.FIRMWARE:
+            guests.ensure_firmware(name)
     _run_all([*steps, _pytest(fast, backend)], "test")
 
 

@@ -17,11 +17,12 @@ from bulkhead.provision import apt, cpio, pins
 from bulkhead.provision.kernel_image import check_kernel
 from bulkhead.provision.paths import cache_dir, make_once, say
 
-__all__ = ["GuestImages", "check_kernel", "ensure", "ensure_firmware", "initial_ramdisk"]
+__all__ = ["FIRMWARE", "GuestImages", "check_kernel", "ensure", "ensure_firmware", "initial_ramdisk"]
 
 # What a disk and the random number calls need; none depends on another module.
 MODULES = ("virtio_mmio", "virtio_blk", "arm_smccc_trng")
 READY = "bulkhead-guest: ready"
+FIRMWARE = ("uefi", "u-boot")  # in pins.toml
 _INIT = Path(__file__).with_name("guest-init.sh")
 
 
