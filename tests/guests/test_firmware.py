@@ -220,9 +220,38 @@ def test_any_firmware_starts_at_address_0_with_the_device_tree_at_the_start_of_r
         0x72B08000,  # movk w0, #0x8400, lsl #16 (PSCI SYSTEM_OFF, DEN 0022)
         0xD4000002,  # hvc #0
     )
-    image = tmp_path / "firmware.bin"
-    image.write_bytes(struct.pack(f"<{len(program)}I", *program))
-    done = run("--firmware", str(image), "--cpus", "1", "--memory", "128M", "--timeout", "60")
+    starts_and_switches_itself_off(tmp_path, struct.pack(f"<{len(program)}I", *program))
+
+
+def test_flash_reads_as_erased_and_loads_without_a_syndrome_are_aborted(tmp_path: Path) -> None:
+    program = (
+        0xD518C01F,  # msr vbar_el1, xzr
+        0xD5033FDF,  # isb
+        0xD2A08001,  # movz x1, #0x400, lsl #16: the flash
+        0xF9400022,  # ldr x2, [x1]
+        0xB100045F,  # cmn x2, #1
+        0x54000041,  # b.ne hang
+        0xA9400C22,  # ldp x2, x3, [x1]
+        0x14000000,  # hang: b .
+    )
+    handler = (
+        0xD5385204,  # mrs x4, esr_el1
+        0xD35AFC84,  # lsr x4, x4, #26
+        0xF100949F,  # cmp x4, #0x25: data abort
+        0x54000001,  # b.ne .
+        0x52800100,  # movz w0, #8
+        0x72B08000,  # movk w0, #0x8400, lsl #16 (PSCI SYSTEM_OFF)
+        0xD4000002,  # hvc #0
+    )
+    synchronous = 0x200  # from the current exception level with its own stack pointer
+    image = struct.pack(f"<{len(program)}I", *program).ljust(synchronous, b"\0")
+    starts_and_switches_itself_off(tmp_path, image + struct.pack(f"<{len(handler)}I", *handler))
+
+
+def starts_and_switches_itself_off(directory: Path, image: bytes) -> None:
+    path = directory / "firmware.bin"
+    path.write_bytes(image)
+    done = run("--firmware", str(path), "--cpus", "1", "--memory", "128M", "--timeout", "60")
     assert done.returncode == 0, done.stderr
     assert "VM: off" in done.stderr
 
