@@ -1,21 +1,24 @@
-"""Real guests in real VMs: one machine for each file of tests, the stock kernel and BusyBox in its store."""
+"""Real guests in real VMs: one machine for each file of tests, with the stock guest, the puppet and a disk image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from bulkhead.image import build
 from bulkhead.machine.guest import MIB
 from bulkhead.machine.guest_console import GuestConsole
-from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
+from bulkhead.machine.hypervisor import DISK, Hypervisor, MachineSpec, hypervisor
 from bulkhead.machine.options import RunOptions
 from bulkhead.machine.run import read_guest
 from bulkhead.provision import qemu
+from guests import puppet
 
 READY = b"bulkhead-guest: ready"
 BOOT_SECONDS = 120.0
+DISK_IMAGE = bytes(number % 251 for number in range(4 * MIB))
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +32,27 @@ def host() -> Iterator[Hypervisor]:
         program=str(qemu.ensure()),
         time_limit=2400.0,
     )
-    with hypervisor(spec, read_guest(RunOptions()).store()) as running:
+    extra = {puppet.PROGRAM: puppet.program(), DISK: DISK_IMAGE}
+    with hypervisor(spec, read_guest(RunOptions()).store() | extra) as running:
         yield running
 
 
 @pytest.fixture
-def boot(host: Hypervisor) -> Iterator[Callable[..., GuestConsole]]:
-    """`boot(memory=…, cpus=…)` starts the stock guest, and waits for its user space unless told not to.
+def boot(host: Hypervisor, tmp_path: Path) -> Iterator[Callable[..., GuestConsole]]:
+    """`boot(memory=…, cpus=…, disk=…)` starts the stock guest, and waits for its user space unless told not to.
 
     What is left of the guests ends with the test.
     """
     started: list[GuestConsole] = []
 
-    def start(*, memory: int = 128 * MIB, cpus: int = 1, wait: bool = True) -> GuestConsole:
-        plan = read_guest(RunOptions(memory=memory, cpus=cpus)).plan
-        console = GuestConsole(host, host.start(plan).vm)
+    image = tmp_path / "disk.img"
+    image.write_bytes(DISK_IMAGE)
+
+    def start(
+        *, memory: int = 128 * MIB, cpus: int = 1, wait: bool = True, disk: bool = False
+    ) -> GuestConsole:
+        plan = read_guest(RunOptions(memory=memory, cpus=cpus, disk=image if disk else None)).plan
+        console = GuestConsole(host, host.start(plan, disk=disk).vm)
         started.append(console)
         if wait:
             console.wait(READY, BOOT_SECONDS)

@@ -11,7 +11,7 @@ use bulkhead_link::message::{Refusal, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Pages that a VM may relinquish before they are looked for.
-const RELINQUISHED_MAX: u64 = 512;
+const RELINQUISHED_MAX: u64 = 64;
 
 /// Pages mapped since boot.
 pub static PAGES_MAPPED: AtomicU64 = AtomicU64::new(0);

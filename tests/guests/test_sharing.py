@@ -1,0 +1,118 @@
+"""What a VM shares with the host by KVM's calls, and takes back, while the hypervisor uses it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from bulkhead.inspect.engine import EngineView
+from bulkhead.inspect.records import Kind, Shared
+from bulkhead.machine.hypervisor import Hypervisor
+from guests import puppet
+from guests.puppet import DATA, HEAD, PAGE, RAM, RELINQUISH, SHARE, UNSHARE, Driver, Puppet
+
+pytestmark = [pytest.mark.qemu, pytest.mark.guest]
+
+KVM = uuid.UUID("28b46fb6-2ec5-11e9-a9ca-4b564d003a74")  # Linux include/linux/arm-smccc.h
+RINGS = (puppet.TABLE, puppet.AVAILABLE, puppet.USED)
+BAD_STATE = -6 & (1 << 64) - 1
+IO_ERROR = 1
+
+
+@pytest.fixture
+def guest(host: Hypervisor) -> Iterator[Puppet]:
+    """A puppet with two vCPUs and a disk of 1 MiB; nothing of it is left afterwards, and no frame is lost."""
+    before = host.shim.stats().free_frames
+    started = puppet.start(host, disk_size=1 << 20, cpus=2)
+    yield started
+    host.destroy(started.vm, running=started.console.end is None)
+    assert host.shim.stats().free_frames == before
+
+
+def state(view: EngineView, vm: int, ipa: int) -> tuple[int, Shared, bool]:
+    """Physical address and sharing of the page at an address of a VM, and whether the host reaches it."""
+    [page] = [one for one in view.vm_mappings(vm) if one.size == PAGE and one.address == ipa]
+    record = view.owner(page.output)
+    assert (record.kind, record.vm) == (Kind.VM_PAGE, vm)
+    reached = any(one.output <= page.output < one.output + one.size for one in view.host_mappings())
+    return page.output, record.shared, reached
+
+
+def test_a_guest_finds_the_calls_as_under_kvm(guest: Puppet) -> None:
+    words = guest.call(0x8600_FF01)
+    assert b"".join(word.to_bytes(4, "little") for word in words) == KVM.bytes
+    assert guest.call(0x8600_0000)[0] == 0b11101  # FEATURES, MEMINFO, MEM_SHARE, MEM_UNSHARE
+    assert guest.call(puppet.MEMINFO)[0] == PAGE
+
+
+def test_the_host_reaches_a_page_from_its_use_until_it_is_unshared(host: Hypervisor, guest: Puppet) -> None:
+    driver = Driver(guest)
+    guest.share(*RINGS, HEAD, DATA)
+    guest.store(DATA, 0x1234_5678_9ABC_DEF0, count=64)
+    assert driver.initialise() == 15
+    with host.view() as view:
+        address, shared, reached = state(view, guest.vm, DATA)
+    assert (shared, reached) == (Shared.OFFERED, False)
+    assert host.shim.probe(address, "read").faulted
+    assert driver.request(1, 0) == 0
+    with host.view() as view:
+        assert state(view, guest.vm, DATA) == (address, Shared.ACCEPTED, True)
+    assert host.shim.probe(address, "read").value == 0x1234_5678_9ABC_DEF0
+    assert guest.call(UNSHARE, DATA)[0] == 0
+    assert host.shim.probe(address, "read").faulted
+    assert host.shim.probe(address, "write").faulted
+    with host.view() as view:
+        assert state(view, guest.vm, DATA) == (address, Shared.PRIVATE, False)
+    assert guest.load(DATA) == 0x1234_5678_9ABC_DEF0
+    assert driver.request(0, 0) == IO_ERROR
+
+
+def test_sharing_twice_and_unsharing_what_is_private_are_refused(guest: Puppet) -> None:
+    assert [guest.call(call, DATA)[0] for call in (UNSHARE, SHARE, SHARE, UNSHARE, UNSHARE)] == [
+        BAD_STATE, 0, BAD_STATE, 0, BAD_STATE,
+    ]  # fmt: skip
+
+
+def test_a_whole_block_is_cut_for_one_shared_page(host: Hypervisor, guest: Puppet) -> None:
+    page = RAM + 0x80_0000
+    guest.store(page + 5 * PAGE, 77)
+    before = host.shim.stats()
+    with host.view() as view:
+        assert [one.size for one in view.vm_mappings(guest.vm) if one.address == page] == [2 << 20]
+    guest.share(page + 9 * PAGE)
+    after = host.shim.stats()
+    assert after.calls["vm_split"] == before.calls["vm_split"] + 1
+    assert after.exits["needs_split"] == before.exits["needs_split"] + 1
+    with host.view() as view:
+        pages = [one for one in view.vm_mappings(guest.vm) if page <= one.address < page + (2 << 20)]
+        assert len(pages) == 512
+        kinds = [view.owner(one.output).shared for one in pages]
+    assert [number for number, shared in enumerate(kinds) if shared != Shared.PRIVATE] == [9]
+    assert guest.load(page + 5 * PAGE) == 77
+
+
+def test_what_a_guest_relinquishes_comes_back_to_the_host(host: Hypervisor, guest: Puppet) -> None:
+    page = RAM + 0xA0_0000
+    guest.share(page + PAGE)  # the block is in pages now
+    free = host.shim.stats().free_frames
+    lowest = free
+    for number in range(150):
+        guest.store(page, number + 1)
+        assert guest.call(RELINQUISH, page)[0] == 0
+        assert guest.load(page) == 0, "it is gone, and what comes is empty"
+        lowest = min(lowest, host.shim.stats().free_frames)
+    assert free - lowest < 100
+
+
+def test_unsharing_under_the_devices_hands_harms_nobody_else(host: Hypervisor, guest: Puppet) -> None:
+    driver = Driver(guest)
+    guest.share(*RINGS, HEAD)
+    assert driver.initialise() == 15
+    assert guest.ask(4, 1, DATA)[0] == 0, "vCPU 1 shares and unshares the page of the data without end"
+    outcomes = {driver.request(number % 2, number) for number in range(40)}
+    assert outcomes <= {0, IO_ERROR}
+    assert IO_ERROR in outcomes, "the page was away at least once"
+    assert not driver.needs_reset()
+    assert host.shim.ping().cpus == 2
