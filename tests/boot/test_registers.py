@@ -6,6 +6,7 @@ the architecture has (Arm ARM DDI 0487, C5.1.2), executed by a VM and by the hos
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ from bulkhead.image import build
 from bulkhead.machine.gdbstub import GdbStub
 from bulkhead.machine.qemu import QemuConfig, QemuMachine
 from bulkhead.registers import Encoding, load
-from bulkhead.registers.table import MODELS
+from bulkhead.registers.table import MODELS, spelled
 
 TABLE = load()
 SLOT, STACK, RESULTS = VM_RAM + 0x10_0000, VM_RAM + 0x10_1000, VM_RAM + 0x11_0000
@@ -111,3 +112,42 @@ def test_every_encoding_does_what_the_table_says(rig: Rig, model: str, domain: s
         and found not in (sweep.REFUSED if wanted[encoding] == "undefined" else (sweep.EXECUTED,))
     }
     assert not wrong, f"{domain} {direction}: what the table says, and what was seen: {wrong}"
+
+
+ID_SPACE = [(3, 0, 0, crm, op2) for crm in range(1, 8) for op2 in range(8)]
+
+
+def id_program(end: str) -> str:
+    """Stores every register of the ID space from x11 on."""
+    reads = "\n".join(f"mrs x0, {spelled(encoding)}\nstr x0, [x11], #8" for encoding in ID_SPACE)
+    return f"{reads}\n{end}\n.ltorg"
+
+
+@pytest.mark.qemu
+def test_a_vm_reads_the_sanitized_id_registers(rig: Rig, model: str) -> None:
+    program, results = rig.take(), rig.take()
+    rig.write(program, assemble(f"ldr x11, ={results:#x}\n{id_program('ret')}"))
+    rig.execute(program)
+    size = 8 * len(ID_SPACE)
+    raw = dict(zip(ID_SPACE, struct.unpack(f"<{len(ID_SPACE)}Q", rig.read(results, size)), strict=True))
+    exit_ = "ldr x0, =0xC6000042\n hvc #0\n3: b 3b"
+    code = assemble(f"ldr x11, ={RESULTS:#x}\n{id_program(exit_)}")
+    vm = start_vm(rig, 2, {VM_RAM: code, RESULTS: b""})
+    assert vm.run()[0] == EXITS["HOST_CALL"]
+    seen = dict(zip(ID_SPACE, struct.unpack(f"<{len(ID_SPACE)}Q", vm.memory(RESULTS, size)), strict=True))
+    sanitized = {line.register.first: line.sanitized(raw[line.register.first]) for line in TABLE.ids}
+    assert seen == dict.fromkeys(ID_SPACE, 0) | sanitized
+    assert seen[3, 0, 0, 4, 0] >> 32 & 0xF == 0, "SVE"
+    check_names(model, raw)
+
+
+def check_names(model: str, raw: dict[Encoding, int]) -> None:
+    """The table's encodings are those of QEMU's registers of that name: they read alike."""
+    image = build.build("pinned", "payload").image
+    with QemuMachine(QemuConfig(kernel=image, cpu_model=model, halted=True)) as machine:
+        stub = GdbStub(machine.gdb, machine.wait_until)
+        lines = {name: TABLE.from_qemu(name) for name in stub.system_registers()}
+        told = {name: line.first for name, line in lines.items() if line is not None and line.first in raw}
+        assert len(told) > 40
+        wrong = {name: encoding for name, encoding in told.items() if stub.register(name) != raw[encoding]}
+    assert not wrong
