@@ -17,7 +17,13 @@ from boot.rig import EXITS, PAGE, VM_RAM, Rig, Vm, booted, start_vm
 ROUNDS = 3
 OUT = VM_RAM + 0x10_0000
 """For each vCPU 64 words: for each round MPIDR_EL1, CNTPCT_EL0, CNTVCT_EL0, DISR_EL1 as found."""
-PROGRAM = f"""
+DEFERRED = 0x8000_0100
+"""What a vCPU writes to DISR_EL1, with its VM's slot and its index in it."""
+
+
+def program(slot: int) -> str:
+    """Of all vCPUs of the VM."""
+    return f"""
     ldr     x20, ={OUT:#x}           // vCPU 0 starts here, others 16 bytes on
     mov     x23, xzr
     b       1f
@@ -37,7 +43,8 @@ PROGRAM = f"""
     mrs     x4, S3_0_C12_C1_1        // DISR_EL1
     stp     x1, x2, [x20], #16
     stp     x3, x4, [x20], #16
-    ldr     x5, =0x80000041
+    ldr     x5, ={DEFERRED | slot << 4:#x}
+    orr     x5, x5, x23
     msr     S3_0_C12_C1_1, x5
     ldr     x0, =0xC6000042
     mov     x1, x23
@@ -46,7 +53,7 @@ PROGRAM = f"""
     hvc     #0
     b       2b
     .ltorg
-"""
+    """
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def rig() -> Iterator[Rig]:
 
 def start(rig: Rig, slot: int, vcpus: int) -> Vm:
     """The VM; its vCPUs can run."""
-    vm = start_vm(rig, slot, {VM_RAM: assemble(PROGRAM), OUT: b""}, vcpus=vcpus)
+    vm = start_vm(rig, slot, {VM_RAM: assemble(program(slot)), OUT: b""}, vcpus=vcpus)
     if vcpus > 1:
         assert vm.run()[0] == EXITS["PSCI"]
     return vm
@@ -89,6 +96,7 @@ def test_numbers_time_and_errors(rig: Rig) -> None:
         assert {line[0] for line in rounds} == {1 << 31 | vcpu}, "MPIDR_EL1"
     for (slot, vcpu), rounds in reports.items():
         assert rounds[0][3] == 0, f"vCPU {vcpu} of VM {slot} finds DISR_EL1 of another"
+        assert rounds[1][3] == DEFERRED | slot << 4 | vcpu, f"vCPU {vcpu} of VM {slot} has lost its DISR_EL1"
     second_of_ticks = 62_500_000
     shift = [abs(line[1] - line[2]) for rounds in reports.values() for line in rounds]
     assert max(shift) < second_of_ticks // 10, "CNTPCT_EL0 tells a VM more than its own time"
@@ -99,6 +107,24 @@ def test_numbers_time_and_errors(rig: Rig) -> None:
     )
     assert counts[0, 0][0] - counts[1, 0][0] > second_of_ticks // 4, "a VM sees the time of another"
     assert reports[1, 0][0][2] < 2 * second_of_ticks, "a VM's count starts near zero"
+
+
+def host_number(rig: Rig, result: int) -> int:
+    """MPIDR_EL1 as the host reads it."""
+    place = rig.take()
+    rig.write(place, assemble(f"mrs x0, mpidr_el1\nldr x1, ={result:#x}\nstr x0, [x1]\nret\n.ltorg"))
+    rig.execute(place)
+    return int(struct.unpack("<Q", rig.read(result, 8))[0])
+
+
+@pytest.mark.qemu
+def test_the_host_keeps_its_number(rig: Rig) -> None:
+    result = rig.take()
+    before = host_number(rig, result)
+    vm = start(rig, 3, vcpus=2)
+    assert vm.run(1)[:2] == [EXITS["HOST_CALL"], 1]
+    assert report(vm, 1)[0][0] != before, "the vCPU has a number that shows"
+    assert host_number(rig, result) == before
 
 
 @pytest.mark.qemu
