@@ -34,11 +34,8 @@ FOR_NOBODY = {
     "RDSVL": ".inst 0x04bf5800",  # rdsvl x0, #0
     "MSR ALLINT, #1": ".inst 0xd501411f",
     "PACGA": ".inst 0x9ac03000",  # pacga x0, x0, x0
-    "LD64B": ".inst 0xf83fd160",  # ld64b x0, [x11]
-    "ST64B": ".inst 0xf83f9160",  # st64b x0, [x11]
     "CPYFP": ".inst 0x19010440",  # cpyfp [x0]!, [x1]!, x2!
-    "SETP": ".inst 0x19c00420",  # setp [x0]!, x1!, x0
-    "TSTART": ".inst 0xd5233060",  # tstart x0
+    "SETP": ".inst 0x19c20420",  # setp [x0]!, x1!, x2
 }
 """State that is hidden, and instructions that need state or controls that no domain has; not by MRS or MSR, every one
 of which `test_registers.py` tries."""
