@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -133,8 +133,9 @@ class Arena:
     def _afterwards(self, before: Snapshot) -> None:
         try:
             self._aftermath()
-            dismantle(self.machine)
-            self._check_left(before)
+            if not self.machine.needs_reset:
+                dismantle(self.machine)
+                self._check_left(before)
         except AssertionError as error:
             raise Traces(str(error)) from error
 
@@ -160,8 +161,6 @@ class Arena:
 
     def _check_left(self, before: Snapshot) -> None:
         changes = before.changes(Snapshot.take(self.machine))
-        if self.machine.needs_reset:
-            return
         untouched = not (changes.blocks or changes.frames or changes.vms or changes.host_level2)
         assert untouched, f"records or the host's tables are not as before:\n{changes}"
         for victim in self._victims:
@@ -179,13 +178,20 @@ class Arena:
     # Victims
 
     def victim(
-        self, program: str = IDLE, *, slot: int = 0, vcpus: int = 1, context: int = 0, cpu: int = 0
+        self,
+        program: str = IDLE,
+        *,
+        slot: int = 0,
+        vcpus: int = 1,
+        context: int = 0,
+        cpu: int = 0,
+        handler: str = "",
     ) -> Victim:
         """An ACTIVE VM that runs `program`, with secrets."""
         vm = Vm(self.machine, slot, vcpus=vcpus)
         page = vm.page(SECRET)
         marker = hashlib.sha256(self._marker + bytes([slot])).digest()
-        guest = Guest(self.machine, programs.guest(program, SECRET), vm, cpu, context)
+        guest = Guest(self.machine, programs.guest(program, SECRET, handler), vm, cpu, context)
         victim = Victim(guest, marker, page)
         self.backend.poke(page, victim.content)
         self._victims.append(victim)
@@ -216,6 +222,42 @@ class Arena:
         self.backend.write(self._programs[cpu][1] + 8 * STOP, b"\1")
         self.backend.finish(cpu)
         return self._results(self._programs[cpu][1])
+
+    def started(self, source: str) -> tuple[int, int]:
+        """A host program that a CPU can start with, in host memory: its address and that of its results."""
+        code, results = self.take(), self.take()
+        self.backend.write(code, programs.host(source, results, called=False))
+        return code, results
+
+    def words(self, address: int, count: int = RESULTS) -> list[int]:
+        """Words of RAM, whoever owns it."""
+        return list(struct.unpack(f"<{count}Q", self.machine.physical(address, 8 * count)))
+
+    def ticks(self) -> int:
+        """The physical counter."""
+        return self.host("isb\n mrs x0, cntpct_el0\n result 0, x0")[0]
+
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
+        """Waits for something that another CPU does. MachineTimeout."""
+        self.backend.machine.wait_until(condition, seconds, what)
+
+    def cpu_off(self, cpu: int) -> None:
+        """Turns a CPU off by PSCI. The payload does not get it back: the machine is booted anew afterwards."""
+        self.machine.needs_reset = True
+        self.begin("ldr x0, =0x84000002\n hvc #0\n result 0, x0", cpu)
+        ask = f"ldr x0, =0xc4000004\n mov x1, #{cpu}\n mov x2, #0\n hvc #0\n result 0, x0"
+        self.wait(lambda: self.host(ask)[0] == 1, f"CPU {cpu} to go off")
+
+    def measured(self, content: bytes | None = b"honest", ipa: int = RAM, **parameters: int) -> bytes:
+        """The measurement of a VM with one page, which is then gone; parameters: size, vcpus, entry, context."""
+        ram = ((RAM, parameters.get("size", BLOCK)),)
+        vm = Vm(self.machine, ram=ram, vcpus=parameters.get("vcpus", 1))
+        vm.page(ipa, content=content)
+        vm.vcpu(0)
+        vm.entry(parameters.get("entry", RAM), parameters.get("context", 0)).activate()
+        found = self.machine.vm_record(vm.slot).measurement
+        dismantle(self.machine)
+        return found
 
     def _place(self, source: str, cpu: int) -> tuple[int, int]:
         if cpu not in self._programs:
@@ -271,7 +313,7 @@ class Arena:
 
     def map(self, vm: int, ipa: int, frame: int, mode: int = 0) -> str:
         """The status of `map`."""
-        return self.status("map", vm=vm, ipa=ipa, frame=frame, size=PAGE, mode=mode)
+        return self.status("map", vm=vm, ipa=ipa, frame=frame, mode=mode)
 
     def status(self, name: str, *, cpu: int = 0, **arguments: int) -> str:
         """The status by name of a call by the host."""

@@ -7,7 +7,7 @@ Programs of a VM start at the first byte of its RAM, at EL1 with the MMU off, an
 from __future__ import annotations
 
 from boot.assembly import assemble
-from native.guest import DEVICE, RAM
+from native.guest import DEVICE, RAM, VECTORS
 
 RESULTS = 32
 """64-bit words that a host program can leave."""
@@ -17,9 +17,10 @@ IDLE = "1: wfi\n b 1b"
 """A VM that does nothing."""
 
 
-def host(source: str, results: int) -> bytes:
+def host(source: str, results: int, *, called: bool = True) -> bytes:
     """A host program. `result n, xM` stores xM as its n-th result, which lie at physical address `results`;
-    `again label` branches until the program is told to stop. Both use x17 and x18.
+    `again label` branches until the program is told to stop (both use x17 and x18); `vcpu_run V` runs the vCPU at V.
+    One that is not called has no stack, and nowhere to return to.
     """
     return assemble(f"""
     .macro result number, register
@@ -31,19 +32,28 @@ def host(source: str, results: int) -> bytes:
     ldr     x17, [x18, #{8 * STOP}]
     cbz     x17, \\label
     .endm
-    str     x30, [sp, #-16]!
+    .macro vcpu_run vcpu
+    ldr     x0, =0xc600000d
+    ldr     x1, =\\vcpu
+    mov     x2, #0
+    mov     x3, #0
+    mov     x4, #0
+    mov     x5, #0
+    mov     x6, #0
+    hvc     #0
+    .endm
+    {"str x30, [sp, #-16]!" if called else ""}
     {source}
     dsb     sy
-    ldr     x30, [sp], #16
+    {"ldr x30, [sp], #16" if called else ""}
     ret
     .ltorg
     """)
 
 
-def guest(source: str, secret: int) -> bytes:
-    """A VM's program: `report xM` makes an MMIO_WRITE exit with xM, `secret xM` is the IPA of the secret page.
-
-    `vectors` ... `handler` is optional: code between the label `handler:` and the end gets all exceptions.
+def guest(source: str, secret: int, handler: str = "") -> bytes:
+    """A VM's program: `report xM` makes an MMIO_WRITE exit with xM, `secret xM` is the IPA of the secret page,
+    `call id, x1, x2, x3` makes a call. Synchronous exceptions go to `handler`.
     """
     return assemble(f"""
     .macro report register
@@ -60,20 +70,14 @@ def guest(source: str, secret: int) -> bytes:
     ldr     x3, =\\a3
     hvc     #0
     .endm
-    .macro catch label                   // every exception from EL1 goes to the label
-    adr     x27, 88f
+    ldr     x27, ={RAM + VECTORS:#x}
     msr     vbar_el1, x27
     isb
-    b       99f
-    .balign 2048
-88: .rept   16
-    .balign 128
-    b       \\label
-    .endr
-    .balign 128
-99:
-    .endm
     {source}
+    b       .
+    .ltorg
+    .org    {VECTORS + 0x200:#x}         // current EL with SP_EL1 (Arm ARM DDI 0487, D1.3.1.5)
+    {handler}
     b       .
     .ltorg
     """)

@@ -22,3 +22,5 @@ OWNERSHIP = Edit(
     "    if record.kind() == Kind::HOST_TABLE {\n        return Err(Outcome::not_owned(register));",
 )
 """A donation takes whatever frame of a split block the host names."""
+SMC = Edit("engine/arch/src/cpu.rs", "RW | VM | SWIO | TSC | TIDCP", "RW | VM | SWIO | TIDCP")
+"""SMC instructions of host and VMs go to the firmware."""

@@ -4,6 +4,9 @@ from attack import removals
 from attack.arena import RAM, Arena
 from bulkhead.attack import attack
 
+ENTRY = 16
+"""Of the function: behind the start of every VM's program and a branch."""
+
 
 @attack(
     by="host",
@@ -13,4 +16,4 @@ from bulkhead.attack import attack
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim("b 2f\n 1: mov x0, #0x5ec\n ret\n 2: wfi\n b 2b")
-    arena.aborts(f"ldr x9, ={victim.vm.pages[RAM] + 4:#x}\n blr x9", "a fetch from a VM's page")
+    arena.aborts(f"ldr x9, ={victim.vm.pages[RAM] + ENTRY:#x}\n blr x9", "a fetch from a VM's page")

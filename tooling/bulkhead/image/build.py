@@ -31,6 +31,7 @@ _MAGIC_OFFSET = 56
 _SOURCES = ("engine", "hypervisor-shim")
 _SUFFIXES = {".rs", ".toml", ".lock", ".ld", ".S"}
 _BUILD_SECONDS = 900
+_QUICKLY = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_DEBUG": "0"}
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,13 @@ def _unchanged(stamp: Path, key: str) -> Images | None:
     return images if record["key"] == key and present and sha256_of(images.image) == images.sha256 else None
 
 
-def cargo(tools: Toolchain, workspace: Path, directory: Path, package: str, binary: str) -> Path:
-    """Builds `binary` of `package` for the bare-metal target below `directory`; its ELF file. Raises BuildError."""
+def cargo(
+    tools: Toolchain, workspace: Path, directory: Path, package: str, binary: str, *, quickly: bool = False
+) -> Path:
+    """Builds `binary` of `package` for the bare-metal target below `directory`; its ELF file. Raises BuildError.
+
+    `quickly`: without optimisation across crates and without debug information.
+    """
     target: str = pins.flags()["target"]
     command = [
         *(str(tools.cargo), "build", "--release", "--locked", "--quiet", "-j", "2"),
@@ -135,7 +141,7 @@ def cargo(tools: Toolchain, workspace: Path, directory: Path, package: str, bina
         done = subprocess.run(
             command,
             cwd=workspace,
-            env=tools.env(),
+            env=tools.env() | (_QUICKLY if quickly else {}),
             capture_output=True,
             text=True,
             timeout=_BUILD_SECONDS,

@@ -1,0 +1,25 @@
+"""The host maps the same pages in another order; nobody shall know two measurements of one VM as one."""
+
+from attack.arena import RAM, Arena
+from bulkhead.attack import attack
+from bulkhead.conformance import Vm
+from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.builder import dismantle
+
+
+@attack(
+    by="host",
+    against="P5",
+    refused="the measurement is a chain",
+)
+def carry_out(arena: Arena) -> None:
+    found = set()
+    for order in ((0, 1), (1, 0)):
+        vm = Vm(arena.machine)
+        for page in order:
+            vm.page(RAM + page * PAGE, content=b"page %d" % page)
+        vm.activate()
+        found.add(arena.machine.vm_record(vm.slot).measurement)
+        assert arena.machine.vm_record(vm.slot).measurement == vm.measurement.digest
+        dismantle(arena.machine)
+    assert len(found) == 2, "the order of pages does not show"
