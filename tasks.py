@@ -29,11 +29,8 @@ from invoke.tasks import task
 from bulkhead.errors import BulkheadError, InvalidInput
 
 
-def command(function: Callable[..., int | None], positional: tuple[str, ...] = ()) -> Any:
-    """Make a function a task: its number is the exit status, known errors end it with their message alone.
-
-    Parameters in `positional` can be given without their option's name.
-    """
+def command(function: Callable[..., int | None]) -> Any:
+    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -46,7 +43,7 @@ def command(function: Callable[..., int | None], positional: tuple[str, ...] = (
         if status:
             raise Exit(code=status)
 
-    return task(guarded, positional=positional) if positional else task(guarded)
+    return task(guarded)
 
 
 @command
@@ -109,9 +106,9 @@ def test(_: Context, fast: bool = False, backend: str = "") -> None:
     checks.test(fast=fast, backend=backend)
 
 
-@functools.partial(command, positional=("name",))
+@command
 def attack(_: Context, name: str = "", self_check: bool = False, list: bool = False) -> None:
-    """Carry out attacks (a name, a subject, or all) in QEMU; `--self-check`: each with the protection removed."""
+    """Carry out all attacks in QEMU, or `--name` (names, subjects); `--self-check`: with the protection removed."""
     from bulkhead.attack import cli
 
     cli.main(name, self_check=self_check, listing=list)
