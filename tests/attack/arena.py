@@ -103,7 +103,7 @@ class Arena:
     def booted(cls, images: Images, needs: Needs) -> Iterator[Arena]:
         """A machine for some attacks."""
         program = str(qemu.ensure())
-        backend = QemuBackend(images, program, needs.cpus, needs.cpu_model, needs.devices)
+        backend = QemuBackend(images, program, needs.cpus, needs.cpu_model, needs.devices, needs.extra)
         try:
             yield cls(backend)
         finally:
@@ -161,8 +161,8 @@ class Arena:
 
     def _check_left(self, before: Snapshot) -> None:
         changes = before.changes(Snapshot.take(self.machine))
-        untouched = not (changes.blocks or changes.frames or changes.vms or changes.host_level2)
-        assert untouched, f"records or the host's tables are not as before:\n{changes}"
+        changed = changes.blocks or changes.frames or changes.vms or changes.host_level2 or changes.dma_level2
+        assert not changed, f"records or the host's tables are not as before:\n{changes}"
         for victim in self._victims:
             assert not self.backend.find(victim.marker), "a secret is still in RAM when its VM is gone"
 
@@ -172,7 +172,7 @@ class Arena:
 
     def owner(self, address: int) -> Kind:
         """Who owns the frame at a physical address."""
-        block = self.machine.block_record(address)
+        block = self.machine.block_record(address).kind
         return self.machine.frame_record(address).kind if block == Kind.SPLIT else block
 
     # Victims
@@ -318,6 +318,34 @@ class Arena:
     def status(self, name: str, *, cpu: int = 0, **arguments: int) -> str:
         """The status by name of a call by the host."""
         return self.machine.call(name, cpu=cpu, **arguments).status
+
+    # Devices: the modules of boot.devices take the arena itself as their bus
+
+    def read(self, address: int, length: int) -> bytes:
+        """A load by the host."""
+        return self.backend.memory(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        """A store by the host."""
+        self.backend.write(address, data)
+
+    def window(self, *, opened: bool = False) -> int:
+        """A zeroed block of the host for queues and data, if asked for open to its devices."""
+        block = self.machine.take_block()
+        for page in range(block, block + 16 * PAGE, PAGE):
+            self.write(page, bytes(PAGE))
+        if opened:
+            self.machine.ok("dma_allow", block=block)
+        return block
+
+    def withstands(self, victim: Victim, strike: Callable[[int], None], what: str) -> None:
+        """`strike` at each page of a victim and of the engine changes nothing there, however it ends for the host."""
+        targets = {"a VM's page": victim.page, "the table of a VM": victim.table, **self.engine_frames}
+        for name, target in targets.items():
+            before = self.machine.physical(target)
+            with suppress(HostFault):
+                strike(target)
+            assert self.machine.physical(target) == before, f"{what} has written to {name}"
 
     # What there is to reach for
 

@@ -1,7 +1,8 @@
 """The host goes on storing to a frame from another CPU, whose TLB knows the page, while the frame becomes a VM's."""
 
+from attack import removals
 from attack.arena import RAM, Arena
-from bulkhead.attack import Edit, attack
+from bulkhead.attack import attack
 from bulkhead.conformance import Vm
 
 
@@ -9,11 +10,7 @@ from bulkhead.conformance import Vm
     by="host",
     against="P7",
     refused="TLBI on all CPUs, completed, before the frame has its new content or owner",
-    removed=Edit(
-        "engine/core/src/call/mod.rs",
-        "frame.slot(), 0);\n    hw.invalidate_host_page(frame);",
-        "frame.slot(), 0);",
-    ),
+    removed=removals.HOST_TLB,
 )
 def carry_out(arena: Arena) -> None:
     vm = Vm(arena.machine).cover()

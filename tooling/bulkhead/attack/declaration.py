@@ -22,11 +22,12 @@ Promise = Literal["P1", "P2", "P3", "P4", "P5", "P6", "P7"]
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that an attack needs: `devices` are further words of QEMU's command line."""
+    """The machine that an attack needs: `devices` and `extra` as in QemuConfig."""
 
     cpu_model: str = "neoverse-n1"
     cpus: int = 2
     devices: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class QemuBackend:
         program: str = "qemu-system-aarch64",
         cpus: int = 2,
         cpu_model: str = "neoverse-n1",
+        devices: tuple[str, ...] = (),
         extra: tuple[str, ...] = (),
     ) -> None:
         """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails.
@@ -64,6 +65,7 @@ class QemuBackend:
             memory=MEMORY,
             cpus=cpus,
             cpu_model=cpu_model,
+            devices=devices,
             extra=extra,
             program=program,
             decode_panic=lambda dump: describe_panic(dump, self._symbols),

@@ -1,0 +1,25 @@
+"""The host gives device registers to a VM, or to the engine as memory to write to."""
+
+from attack.arena import RAM, Arena
+from bulkhead.attack import attack
+from bulkhead.conformance import Vm
+from bulkhead.conformance.backend import BLOCK
+from bulkhead.image.memory_map import VIRT
+
+DEVICES = {one.name: one.base for one in VIRT}
+
+
+@attack(
+    by="host",
+    against="P1",
+    refused="addresses outside RAM are no frames",
+)
+def carry_out(arena: Arena) -> None:
+    vm = Vm(arena.machine).cover()
+    for name, address in DEVICES.items():
+        for call in (
+            lambda: arena.map(vm.slot, RAM, address),  # noqa: B023
+            lambda: arena.status("vcpu_create", vm=vm.slot, index=0, frame=address),  # noqa: B023
+            lambda: arena.status("table_donate", vm=vm.slot, ipa=RAM + BLOCK, level=3, table=address),  # noqa: B023
+        ):
+            assert call() == "INVALID_ARGUMENT", f"{name} has become a frame"

@@ -1,0 +1,19 @@
+"""The host gives one frame to two VMs, so that one reads what the other writes."""
+
+from attack import removals
+from attack.arena import RAM, Arena
+from bulkhead.attack import attack
+from bulkhead.conformance.backend import PAGE
+
+
+@attack(
+    by="host",
+    against="P6",
+    refused="the ownership record of the frame says that it is the other VM's",
+    removed=removals.OWNERSHIP,
+)
+def carry_out(arena: Arena) -> None:
+    first, second = arena.victim(slot=0), arena.victim(slot=1)
+    ipa = RAM + 7 * PAGE
+    arena.machine.refuses("map", "NOT_OWNED", "frame", vm=second.slot, ipa=ipa, frame=first.page, mode=0)
+    arena.check(first)
