@@ -1,4 +1,4 @@
-"""The theorem about one call: the machine code does what the specification says, for all states and
+"""The theorem about one call or step: the machine code does what the specification says, for all states and
 arguments.
 
 For every path through the code, with the invariants assumed of the state before (only at the keys that
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bulkhead.spec import CALLS, Outcome, State
-from bulkhead.spec.invariants import BY_MAP
+from bulkhead.spec import CALLS, STEPS, Outcome, State
+from bulkhead.spec.invariants import BY_MAP, premise
 from bulkhead.spec.invariants import config as config_invariant
 from bulkhead.spec.transaction import STATUS, SUCCESS, Need
 from bulkhead.spec.words import term
@@ -33,6 +33,8 @@ from .lowering import BlockRecordStore, Leaf, RecordStore
 from .smt import Bits, Bool
 from .symbolic import fact, is_packed, unknown_state
 
+UNANSWERED = frozenset({"first_touch"})
+"""Steps whose only caller does not use their answer, so that the compiler leaves it out."""
 UNORDERED = frozenset({"VMS"})
 """Regions whose stores are compared by their final content only."""
 
@@ -60,11 +62,11 @@ class Refinement:
         self._indices: dict[str, list[Bits]] = {}
         self.state = unknown_state(self._touch)
         self.registers = layout.translation()
-        self.arguments = {
-            name: smt.variable(name) for name in (*binding.registers.values(), *binding.in_memory)
-        }
+        self.arguments = self._arguments()
         self.solver.assume(fact(config_invariant(self.state.config)))
-        self.outcome = (specification or CALLS[binding.call])(self.state, **self.arguments)
+        if binding.call in STEPS:
+            self.solver.assume(fact(premise(self.state, binding.call, self.arguments)))
+        self.outcome = (specification or (CALLS | STEPS)[binding.call])(self.state, **self.arguments)
         self.result = Result(binding.call, Summary(), self.solver.statistics)
 
     def prove(self) -> Result:
@@ -77,17 +79,27 @@ class Refinement:
             known_indices=self._indices,
         )
         explorer = Explorer(environment, contracts(self.state))
-        arguments = {number: self.arguments[name] for number, name in self.binding.registers.items()}
-        if self.binding.pointer is not None:
-            arguments[self.binding.pointer] = smt.word(ARGUMENT_BLOCK)
         try:
-            self.result.summary = explorer.run(self.binding.symbol, arguments, self._compare)
+            self.result.summary = explorer.run(self.binding.symbol, self._entry_registers(), self._compare)
             self._check_not_vacuous()
         except ProofFailed as failure:
             self._instantiating = True  # reading the state for the message assumes nothing more
             failure.explanation = explain(failure, self.image, self.state, self.arguments)
             raise
         return self.result
+
+    def _arguments(self) -> dict[str, Bits]:
+        """Any values."""
+        return {
+            name: smt.variable(name) for name in (*self.binding.registers.values(), *self.binding.in_memory)
+        }
+
+    def _entry_registers(self) -> dict[int, Bits]:
+        """The registers in which the function gets its arguments."""
+        registers = {number: self.arguments[name] for number, name in self.binding.registers.items()}
+        if self.binding.pointer is not None:
+            registers[self.binding.pointer] = smt.word(ARGUMENT_BLOCK)
+        return registers
 
     def _regions(self) -> tuple[Region, ...]:
         regions = layout.regions(self.image, self.state, self.registers)
@@ -131,6 +143,8 @@ class Refinement:
         self._compare_success(machine)
 
     def _compare_answer(self, machine: MachineState, status: int, detail: Bits) -> None:
+        if self.binding.call in UNANSWERED:
+            return
         self.solver.prove(machine.x[0] == status, "x0 is not the specified status", machine.pc)
         self.solver.prove(machine.x[1] == detail, "x1 is not the specified detail", machine.pc)
 
@@ -251,6 +265,10 @@ def same_item(mine: TraceItem, wanted: TraceItem) -> Bool | None:
             return value == other_value if system == other_system else None
         case isa.Barrier(), isa.Barrier():
             return smt.truth(True) if mine == wanted else None
+        case isa.Atomic("CAS", True, True, 8, address), Leaf("lock", (lock,)):
+            return address == lock
+        case isa.Atomic("STLR", False, True, 8, address), Leaf("unlock", (lock,)):
+            return address == lock
         case isa.Atomic("CAS", True, True, 8, address), Leaf("claim", (frame,)):
             return address == smt.word(layout.window("FRAMES")) + (frame << 3)
     return None

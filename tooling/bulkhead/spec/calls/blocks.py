@@ -78,6 +78,6 @@ def first_touch(t: Transaction, block: Word) -> None:
     Not a call: the engine takes this step when the host's stage 2 faults. The host then repeats its instruction,
     whatever the answer.
     """
-    t.need(t.before.block[block].kind == Kind.UNCLEARED, "NOT_OWNED")
+    t.need(t.before.block[block].kind == Kind.UNCLEARED, "NOT_OWNED", 1)
 
     frames.return_block_to_host(t, block)
