@@ -19,7 +19,8 @@ from bulkhead.prove.isolation import prove_step
 from bulkhead.prove.leaf_proof import prove as prove_leaf
 from bulkhead.prove.preservation import Preservation
 from bulkhead.prove.refinement import Refinement
-from bulkhead.prove.theorems import REFINED, Theorem, theorems
+from bulkhead.prove.theorems import REFINED, VM_STEPS, Theorem, theorems
+from bulkhead.prove.vm_step import VmStep
 from bulkhead.spec import CALLS, STEPS, State, Transaction
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
 from bulkhead.spec.state import VmWord
@@ -154,9 +155,9 @@ class WithoutNeed(Transaction):
         super().__init__(before)
         self._forgotten = forgotten
 
-    def need(self, condition: bool | object, status: str, detail: Word = 0) -> None:
+    def need(self, condition: bool | object, status: str, detail: Word = 0, exits: bool = False) -> None:
         if self._forgotten != len(self.needs):
-            super().need(condition, status, detail)  # type: ignore[arg-type]  # as the caller gave it
+            super().need(condition, status, detail, exits)  # type: ignore[arg-type]  # as the caller gave it
         else:
             self._forgotten = -1
 
@@ -259,5 +260,33 @@ def test_a_loop_with_an_instruction_less_is_noticed(image: Image, text: str) -> 
             prove_leaf(Image(image.path, {place: NOP}), BLOCK_LEAF)
 
 
+@pytest.mark.slow
+def test_a_vm_call_with_an_instruction_less_is_noticed(image: Image) -> None:
+    """Lock, unlock and TLB maintenance on the way of `relinquish`, each replaced by NOP."""
+    covered = VmStep(image, "relinquish").prove().summary.covered
+    texts = ("casal", "stlr", "tlbi")
+    places = [pc for pc in sorted(covered) if image.disassemble(pc).startswith(texts)]
+    assert len(places) >= len(texts)
+    for place in places:
+        with pytest.raises(ProofFailed):
+            VmStep(Image(image.path, {place: NOP}), "relinquish").prove()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(8))
+def test_dropped_condition_of_a_vm_call_is_noticed(image: Image, number: int) -> None:
+    def specification(state: State, **arguments: Word) -> Outcome:
+        def definition(t: Transaction) -> None:
+            STEP_DEFINITIONS["share"](t, **arguments)
+
+        return run(state, definition, partial(WithoutNeed, forgotten=number))
+
+    with pytest.raises(ProofFailed):
+        VmStep(image, "share", specification).prove()
+
+
 def test_all_proved_calls_are_specified() -> None:
-    assert set(REFINED) <= set(DEFINITIONS)
+    assert set(REFINED) | set(VM_STEPS) == set(DEFINITIONS | STEP_DEFINITIONS) - {
+        "vcpu_set_entry",
+        "activate",
+    }

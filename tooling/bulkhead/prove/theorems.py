@@ -36,11 +36,14 @@ VM_STEPS = ("share", "unshare", "relinquish")
 
 ASSUMPTIONS = (
     "the semantics of A64 in bulkhead.prove.isa, z3 and bitwuzla are right",
-    "memory is as laid out by boot: windows do not overlap, records are backed, CONFIG is constant after boot",
-    "calls are entered with the ownership lock held, the host's VTTBR_EL2 in place and the registers of the "
-    "handlers; dispatcher, exception vectors and world switch are not covered",
+    "memory is as laid out by boot: windows do not overlap, records are backed, CONFIG is constant after boot; the "
+    "tables of host and devices above level 2 lead to HOST_L2 and DMA_L2",
+    "calls and first_touch are entered with the ownership lock held, the host's VTTBR_EL2 in place and the registers "
+    "of the handlers; a VM's step with its context in a frame recorded as its vCPU; dispatcher, exception vectors and "
+    "world switch are not covered",
     "no other CPU changes a frame record during a call; vcpu_run, which takes no lock, is not covered",
-    "bulkhead_measure_words and bulkhead_measure_frame compute SHA-256 (tested, not proved)",
+    "bulkhead_measure_words and bulkhead_measure_frame compute SHA-256, bulkhead_smmu_invalidate empties the SMMU's "
+    "TLBs of the devices' translations (tested, not proved)",
     "TLB, cache and barrier instructions do what the Arm ARM says; their order and operands are proved",
     "boot leaves a state that has the invariants; the code of vcpu_set_entry and activate does what is specified",
 )

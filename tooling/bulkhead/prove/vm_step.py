@@ -35,8 +35,6 @@ PC, VM = 32, 52
 HVC_SIZE = 4
 RESUME, EXITS = 0, 1
 """Tags of a decision; in an exit its class and three words of data follow."""
-ARGUMENT_NEEDS = 3
-"""Conditions that are about the arguments alone, and checked without the lock."""
 RETRY = "retry"
 
 
@@ -57,7 +55,9 @@ class VmStep(Refinement):
         self.solver.assume(self._word(0) == abi.load().call(step).id)
         free = Need(self.lock == 0, RETRY, 0, exits=True)
         needs = self.outcome.needs
-        self.outcome = replace(self.outcome, needs=(*needs[:ARGUMENT_NEEDS], free, *needs[ARGUMENT_NEEDS:]))
+        # Conditions about the arguments alone are checked without the lock.
+        self.unlocked = sum(need.status == "INVALID_ARGUMENT" for need in needs)
+        self.outcome = replace(self.outcome, needs=(*needs[: self.unlocked], free, *needs[self.unlocked :]))
 
     def _word(self, number: int) -> Bits:
         """A word of the context before the call."""
@@ -102,10 +102,11 @@ class VmStep(Refinement):
         if need.status == RETRY:
             self._compare_step(machine, again, [RESUME], [held[0], isa.Barrier("DMB", ISH)])
         elif need.exits:
-            self._compare_step(machine, again, [EXITS, need.answer, need.detail, 0, 0], held)
+            decision: list[Word] = [EXITS, need.answer, need.detail, 0, 0]
+            self._compare_step(machine, again, decision, held)
         else:
-            answer = {0: need.answer, 1: need.detail}
-            self._compare_step(machine, answer, [RESUME], held if number > ARGUMENT_NEEDS else [])
+            answer: dict[int, Word] = {0: need.answer, 1: need.detail}
+            self._compare_step(machine, answer, [RESUME], held if number > self.unlocked else [])
         self._compare_state(machine, self.outcome.before)
         label = f"{number}:{need.label}"
         self.result.refusals[label] = self.result.refusals.get(label, 0) + 1
@@ -114,7 +115,7 @@ class VmStep(Refinement):
         """The step is the specified one, under the lock; the host learns of it."""
         lock = smt.word(self.image.symbol("LOCK").address)
         trace = [Leaf("lock", (lock,)), *self._expected_trace(), Leaf("unlock", (lock,))]
-        decision = [EXITS, EXIT["SHARE"], self._word(0), self._word(1), 0]
+        decision: list[Word] = [EXITS, EXIT["SHARE"], self._word(0), self._word(1), 0]
         self._compare_step(machine, {0: SUCCESS}, decision, trace)
         self._compare_state(machine, self.outcome.committed)
         self.result.successes += 1
