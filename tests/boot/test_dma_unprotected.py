@@ -6,7 +6,7 @@ So what `test_dma` shows is the protection's doing, and the programs in `boot.de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -40,6 +40,8 @@ EVERYTHING_REACHABLE = (
 NO_INVALIDATION = Edit(
     "engine/arch/src/smmu.rs", "    run(&[[CMD_TLBI_S12_VMALL | DMA_VMID << VMID_SHIFT, 0]]);\n", ""
 )
+
+NO_RESET = Edit("engine/arch/src/smmu.rs", "            write(register, FUNCTION_RESET);\n", "")
 
 
 def machine(*edits: Edit) -> QemuConfig:
@@ -136,9 +138,19 @@ def test_without_invalidation_a_closed_window_stays_open() -> None:
     with machines.boot(machine(NO_INVALIDATION)) as booted:
         block = booted.boot_info.split_block[0] + 16 * BLOCK
         device = edu.Edu(pci.function(booted, EDU))
-        booted.ok("dma_allow", block)
         booted.write(block, b"arrived")
+        booted.ok("dma_allow", block)
         device.copy(block, block + PAGE, 7)
         booted.ok("dma_revoke", block)
         device.write_ram(block + 2 * PAGE, 7)
         assert booted.raw(block + 2 * PAGE, 7) == b"arrived"
+
+
+def test_without_a_reset_a_transfer_outlasts_its_window() -> None:
+    config = replace(machine(NO_RESET), devices=nvme.SLOW_OPTIONS, extra=nvme.SLOW_DRIVE)
+    with machines.boot(config) as booted:
+        queues, target = (booted.boot_info.split_block[0] + (16 + index) * BLOCK for index in range(2))
+        for block in (queues, target):
+            booted.write(block, b"touched")
+            booted.ok("dma_allow", block)
+        assert nvme.late_reads(booted, 1, queues, target, lambda: booted.ok("dma_revoke", target)) > 0

@@ -33,6 +33,10 @@ const CMD_SYNC: u64 = 0x46;
 /// `CMD_CFGI_ALL` is `CMD_CFGI_STE_RANGE` with the widest range.
 const RANGE_ALL: u64 = 31;
 const VMID_SHIFT: u32 = 32;
+/// Initiate Function Level Reset (PCI Express Base Specification, 7.5.3.4).
+const FUNCTION_RESET: u32 = 1 << 15;
+/// Most functions that need it.
+const RESETS_MAX: usize = 8;
 /// Polls of the consumer index before the SMMU counts as broken.
 const TRIES: u32 = 1_000_000;
 
@@ -41,6 +45,9 @@ const TRIES: u32 = 1_000_000;
 struct Queue([[AtomicU64; 2]; 1 << QUEUE_SHIFT]);
 
 static QUEUE: Queue = Queue([const { [const { AtomicU64::new(0) }; 2] }; 1 << QUEUE_SHIFT]);
+
+/// Device Control registers of functions to reset; 0: none.
+static RESETS: [AtomicU64; RESETS_MAX] = [const { AtomicU64::new(0) }; RESETS_MAX];
 
 /// Address of the command queue in the image window.
 #[must_use]
@@ -75,19 +82,41 @@ pub fn set_entry(block: Block, descriptor: u64) {
     unsafe { entry_pointer(block).write_volatile(descriptor) }
 }
 
-/// After the entry of a block was cleared: no translation of it is left in the SMMU, and what devices had under way
-/// with it has reached memory. Invalidates all of the devices' VMID, which is what windows closing rarely costs.
+/// After the entry of a block was cleared: no translation of it is left in the SMMU or in a device, and what devices had
+/// under way with it has reached memory. Invalidates all of the devices' VMID: windows close rarely.
 #[inline(always)]
 pub fn invalidate(block: Block) {
     let _ = block;
     bulkhead_smmu_invalidate();
 }
 
-/// `CMD_TLBI_S12_VMALL` of the devices' VMID, then `CMD_SYNC`. Does not return before the SMMU has answered.
+/// `CMD_TLBI_S12_VMALL` of the devices' VMID, then `CMD_SYNC`, then the reset of functions whose transfers may outlast
+/// that. Does not return before the SMMU has answered.
+///
+/// An SMMU completes `CMD_SYNC` when the transactions that used the old translation are done; an emulated one does not
+/// wait for transfers that an emulated controller has prepared and not finished. Its reset drops or finishes them.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn bulkhead_smmu_invalidate() {
     run(&[[CMD_TLBI_S12_VMALL | DMA_VMID << VMID_SHIFT, 0]]);
+    for register in &RESETS {
+        let register = register.load(Ordering::Relaxed);
+        if register != 0 {
+            // Device Control and, in the upper half, Device Status, where zeros change nothing. The host sets the
+            // function up anew.
+            write(register, FUNCTION_RESET);
+            let _ = read(register);
+        }
+    }
+    dsb_sy();
+}
+
+/// From now on closing a window resets the function whose Device Control register the engine sees at `register`. False
+/// if there is no room. Boot only.
+#[must_use]
+pub fn reset_on_close(register: u64) -> bool {
+    let free = RESETS.iter().find(|place| place.load(Ordering::Relaxed) == 0);
+    free.inspect(|place| place.store(register, Ordering::Relaxed)).is_some()
 }
 
 /// Forgets everything cached of configurations and translations, whatever was in use before. Boot only.
@@ -100,7 +129,7 @@ pub fn forget_everything() {
 /// Panics, which stops the engine, if the SMMU does not answer or reports an error: nobody may be told that a
 /// window is closed when it is not known to be.
 fn run(commands: &[[u64; 2]]) {
-    let mut place = read(CMDQ_PROD) & POINTER;
+    let mut place = read(layout::SMMU + CMDQ_PROD) & POINTER;
     for command in commands.iter().chain([&[CMD_SYNC, 0]]) {
         let slot = &QUEUE.0[(place & (POINTER >> 1)) as usize];
         slot[0].store(command[0], Ordering::Relaxed);
@@ -109,10 +138,10 @@ fn run(commands: &[[u64; 2]]) {
     }
     // Table entries and commands are in memory before the SMMU is told.
     dsb_sy();
-    write(CMDQ_PROD, place);
+    write(layout::SMMU + CMDQ_PROD, place);
     for _ in 0..TRIES {
         // An error (CONS.ERR, bits 30:24) stops the queue: the indices never meet.
-        if read(CMDQ_CONS) & POINTER == place {
+        if read(layout::SMMU + CMDQ_CONS) & POINTER == place {
             dsb_sy();
             return;
         }
@@ -121,15 +150,15 @@ fn run(commands: &[[u64; 2]]) {
 }
 
 #[inline(always)]
-fn read(offset: u64) -> u32 {
+fn read(address: u64) -> u32 {
     let value: u32;
-    // SAFETY: boot maps the SMMU's page before the queue is used. In assembly: one plain load, no writeback.
-    unsafe { core::arch::asm!("ldr {:w}, [{}]", out(reg) value, in(reg) layout::SMMU + offset, options(nostack)) };
+    // SAFETY: a register in a page that boot maps before it calls anything here. In assembly: one plain load.
+    unsafe { core::arch::asm!("ldr {:w}, [{}]", out(reg) value, in(reg) address, options(nostack)) };
     value
 }
 
 #[inline(always)]
-fn write(offset: u64, value: u32) {
+fn write(address: u64, value: u32) {
     // SAFETY: as in `read`.
-    unsafe { core::arch::asm!("str {:w}, [{}]", in(reg) value, in(reg) layout::SMMU + offset, options(nostack)) };
+    unsafe { core::arch::asm!("str {:w}, [{}]", in(reg) value, in(reg) address, options(nostack)) };
 }

@@ -18,6 +18,11 @@ impl Registers {
         Self(self.0 + offset)
     }
 
+    /// Virtual address of the register at offset 0.
+    pub const fn address(self) -> u64 {
+        self.0
+    }
+
     /// Reads the 32-bit register at `offset`.
     pub fn read(self, offset: u64) -> u32 {
         let value: u32;

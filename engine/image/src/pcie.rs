@@ -5,9 +5,10 @@
 //! functions of bus 0 only, and these only behind an SMMU. Functions that appear later, behind a hot-plug port or as
 //! virtual functions, come up silent and are in nobody's reach; the SMMU knows no stream of theirs.
 //!
-//! Source: PCI Express Base Specification, 7.2.2 (ECAM), 7.5.1.1 (Vendor ID, Command).
+//! Source: PCI Express Base Specification, 7.2.2 (ECAM), 7.5.1.1 (Vendor ID, Command),
+//! 7.5.3 (PCI Express capability).
 
-use bulkhead_arch::layout;
+use bulkhead_arch::{layout, smmu};
 
 use crate::mmio::Registers;
 use crate::platform::{self, PCI_FUNCTIONS};
@@ -18,6 +19,13 @@ pub const FUNCTIONS_PER_BUS: usize = 256;
 const IDS: u64 = 0;
 const COMMAND: u64 = 4;
 const ABSENT: u32 = 0xffff;
+/// Pointer to the first capability; most of them that fit a page; PCI Express and its registers.
+const CAPABILITIES: u64 = 0x34;
+const CAPABILITIES_MAX: u32 = 48;
+const EXPRESS: u32 = 0x10;
+const DEVICE_CAPABILITIES: u64 = 4;
+const FLR_CAPABLE: u32 = 1 << 28;
+const DEVICE_CONTROL: u64 = 8;
 /// I/O space, memory space, bus master.
 const ACTIVE: u32 = 7;
 
@@ -56,8 +64,21 @@ pub fn silence() -> Result<Listed, &'static str> {
             return Err("a PCIe function cannot be made silent");
         }
         if let Some(place) = listed.0.get_mut(function as usize) {
-            *place = PCI_FUNCTIONS.contains(&ids);
+            *place = PCI_FUNCTIONS.iter().any(|kind| kind.ids == ids && (!kind.lasting || is_resettable(page)));
         }
     }
     Ok(listed)
+}
+
+/// Whether the function can be reset alone (FLR); if so, every window that closes resets it.
+fn is_resettable(page: Registers) -> bool {
+    let mut offset = u64::from(page.read(CAPABILITIES) & 0xfc);
+    for _ in 0..CAPABILITIES_MAX {
+        let head = page.read(offset);
+        if offset != 0 && head & 0xff == EXPRESS && page.read(offset + DEVICE_CAPABILITIES) & FLR_CAPABLE != 0 {
+            return smmu::reset_on_close(page.at(offset + DEVICE_CONTROL).address());
+        }
+        offset = u64::from(head >> 8 & 0xfc);
+    }
+    false
 }

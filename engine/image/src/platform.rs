@@ -59,11 +59,22 @@ pub const ENGINE_DEVICES: [Device; 7] = [GICD, GIC_ITS, GICR_RD, GICR_SGI, UART0
 /// What the host reaches.
 pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];
 
-/// Ids of the PCIe functions that the host may have, as in configuration space: device << 16 | vendor.
-///
-/// - EDU: QEMU's teaching device: a DMA engine that tests can steer.
-/// - NVME: QEMU's NVMe controller: all its queues and data go through the SMMU.
-pub const PCI_FUNCTIONS: [u32; 2] = [0x11e8_1234, 0x10_1b36];
+/// A kind of PCIe function that the host may have.
+pub struct PciFunction {
+    /// As in configuration space: device << 16 | vendor.
+    pub ids: u32,
+    /// Whether its transfers may outlast their translation, so that closing a window resets it.
+    pub lasting: bool,
+}
+
+/// EDU: QEMU's teaching device: a DMA engine that tests can steer.
+pub const EDU: PciFunction = PciFunction { ids: 0x11e8_1234, lasting: false };
+
+/// NVME: QEMU's NVMe controller; it keeps addresses while a drive works.
+pub const NVME: PciFunction = PciFunction { ids: 0x10_1b36, lasting: true };
+
+/// The allow-list of PCIe functions.
+pub const PCI_FUNCTIONS: [PciFunction; 2] = [EDU, NVME];
 
 /// All device addresses of the platform, withheld ones too: base and bytes. No RAM lies there.
 pub const ALL_DEVICES: [(u64, u64); 20] = [

@@ -1,4 +1,5 @@
-"""An NVMe controller driven through its admin queue. Source: NVM Express Base Specification 2.0, 3.1.3, 3.5.1, 5.17.
+"""An NVMe controller driven through its admin queue, and one pair of queues for reads. Source: NVM Express Base
+Specification 2.0, 3.1.3, 3.5.1, 5.4, 5.5, 5.17; NVM Command Set Specification 1.0, 3.2.4.
 
 Trust label: TOOL.
 """
@@ -7,27 +8,40 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 
-from boot.devices.bus import load, store
-from boot.devices.pci import Function
-from bulkhead.image.memory_map import device
+from boot.devices.bus import Registers, load, store
+from boot.devices.pci import Function, function
+from bulkhead.image.memory_map import PAGE, device
 
 OPTION = "nvme,serial=1"
+SLOW_DRIVE = ("-drive", "if=none,id=slow,driver=null-co,size=1M,read-zeroes=on,throttling.iops-total=2")
+SLOW_OPTIONS = ("nvme,serial=1,id=ctrl", "nvme-ns,drive=slow,bus=ctrl")
+"""A controller with a namespace of zeros that serves two reads a second."""
 CONFIGURATION, STATUS = 0x14, 0x1C
 QUEUE_SIZES, SUBMISSION, COMPLETION = 0x24, 0x28, 0x30
 TAIL, HEAD = 0x1000, 0x1004
 ENABLE = 1 | 6 << 16 | 4 << 20
 READY, FATAL = 1, 2
-ENTRIES = 4
+ENTRIES, READS = 4, 3
 IDENTIFY, CONTROLLER = 6, 1
+CREATE_COMPLETION, CREATE_SUBMISSION, READ = 5, 1, 2
+CONTIGUOUS = 1
 COMMAND_SIZE, COMPLETION_SIZE = 64, 16
 SECONDS = 10.0
+LATE = 1.5
+"""Seconds after which a slow drive has served everything."""
+
+
+def command(code: int, identifier: int, target: int, *words: int, namespace: int = 0) -> bytes:
+    """A submission queue entry whose data lie at `target`; `words` are its command words from 10 on."""
+    head = struct.pack("<BBHIQQQQ", code, 0, identifier, namespace, 0, 0, target, 0)
+    return (head + struct.pack(f"<{len(words)}I", *words)).ljust(COMMAND_SIZE, b"\0")
 
 
 def identify(target: int, identifier: int = 1) -> bytes:
     """The command that makes the controller write 4 KiB about itself to `target`."""
-    head = struct.pack("<BBHIQQQQ", IDENTIFY, 0, identifier, 0, 0, 0, target, 0)
-    return (head + struct.pack("<I", CONTROLLER)).ljust(COMMAND_SIZE, b"\0")
+    return command(IDENTIFY, identifier, target, CONTROLLER)
 
 
 class Nvme:
@@ -61,6 +75,33 @@ class Nvme:
         self._wait(READY, READY)
         self.tail = 0
 
+    def start_reading(self, queues: int, target: int) -> None:
+        """Create queue pair 1 and submit three reads of one page each, to `target` and the pages after it.
+
+        Four pages at `queues` hold all the queues.
+        """
+        admin, admin_done, submission, completion = (queues + PAGE * index for index in range(4))
+        for page in range(queues, queues + 4 * PAGE, PAGE):
+            self.bus.write(page, bytes(PAGE))
+        size = (ENTRIES - 1) << 16 | 1
+        entries = (
+            command(CREATE_COMPLETION, 1, completion, size, CONTIGUOUS),
+            command(CREATE_SUBMISSION, 2, submission, size, 1 << 16 | CONTIGUOUS),
+        )
+        self.bus.write(admin, b"".join(entries))
+        blocks = PAGE // 512 - 1
+        reads = [
+            command(READ, 3 + one, target + one * PAGE, 0, 0, blocks, namespace=1) for one in range(READS)
+        ]
+        self.bus.write(submission, b"".join(reads))
+        self.start(admin, admin_done)
+        for done in range(len(entries)):
+            self.ring()
+            self._until(
+                lambda done=done: load(self.bus, admin_done + COMPLETION_SIZE * done + 12) >> 16 & 1 == 1
+            )
+        store(self.bus, self.base + TAIL + 8, READS)
+
     def ring(self) -> None:
         """Tell the controller that one more command is in its submission queue, whoever put it there."""
         self.tail = (self.tail + 1) % ENTRIES
@@ -73,6 +114,25 @@ class Nvme:
             time.sleep(0.01)
 
     def _wait(self, value: int, mask: int) -> None:
+        self._until(lambda: self.status & mask == value)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
         limit = time.monotonic() + SECONDS
-        while self.status & mask != value:
+        while not condition():
             assert time.monotonic() < limit, f"controller status {self.status:#x}"
+
+
+def late_reads(bus: Registers, number: int, queues: int, target: int, close: Callable[[], object]) -> int:
+    """Submits three reads to `target` with a slow drive, calls `close` while two are under way, waits for them.
+
+    The host has written ones there after `close`; how many pages are zeros in the end, as the drive's content is.
+    `queues`: four pages in an open window.
+    """
+    pages = [target + one * PAGE for one in range(READS)]
+    controller = Nvme(function(bus, number))
+    controller.start_reading(queues, target)
+    close()
+    for page in pages:
+        bus.write(page, b"\xff" * PAGE)
+    time.sleep(LATE)
+    return sum(bus.read(page, PAGE) == bytes(PAGE) for page in pages)

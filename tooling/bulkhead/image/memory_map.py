@@ -121,18 +121,23 @@ VIRT = (
 
 @dataclass(frozen=True)
 class PciFunction:
-    """A kind of PCIe function that the host may have, by the ids in its configuration space."""
+    """A kind of PCIe function that the host may have, by the ids in its configuration space.
+
+    `lasting`: a transfer may go on with a translation that the SMMU has forgotten since, so that the function is
+    reset when a window closes; one that cannot be reset (FLR) is not the host's.
+    """
 
     name: str
     vendor: int
     device: int
     why: str
+    lasting: bool = False
 
 
 PCI_FUNCTIONS = (
     PciFunction("EDU", 0x1234, 0x11E8, "QEMU's teaching device: a DMA engine that tests can steer"),
     PciFunction(
-        "NVME", 0x1B36, 0x0010, "QEMU's NVMe controller: all its queues and data go through the SMMU"
+        "NVME", 0x1B36, 0x0010, "QEMU's NVMe controller; it keeps addresses while a drive works", True
     ),
 )
 """The allow-list of functions: those whose every access to memory the SMMU sees. A virtio function (1af4) must never
@@ -258,12 +263,20 @@ def _platform() -> Iterator[str]:
         names = [d.name for d in VIRT if d.use in uses]
         yield f"\n/// What the {label.lower()} reaches."
         yield f"pub const {label}_DEVICES: [Device; {len(names)}] = [{', '.join(names)}];"
-    yield "\n/// Ids of the PCIe functions that the host may have, as in configuration space: device << 16 | vendor."
-    yield "///"
+    yield "\n/// A kind of PCIe function that the host may have."
+    yield "pub struct PciFunction {"
+    yield "    /// As in configuration space: device << 16 | vendor."
+    yield "    pub ids: u32,"
+    yield "    /// Whether its transfers may outlast their translation, so that closing a window resets it."
+    yield "    pub lasting: bool,"
+    yield "}"
     for f in PCI_FUNCTIONS:
-        yield f"/// - {f.name}: {f.why}."
-    ids = ", ".join(hexadecimal(f.device << 16 | f.vendor) for f in PCI_FUNCTIONS)
-    yield f"pub const PCI_FUNCTIONS: [u32; {len(PCI_FUNCTIONS)}] = [{ids}];"
+        yield f"\n/// {f.name}: {f.why}."
+        ids = hexadecimal(f.device << 16 | f.vendor)
+        yield f"pub const {f.name}: PciFunction = PciFunction {{ ids: {ids}, lasting: {str(f.lasting).lower()} }};"
+    names = ", ".join(f.name for f in PCI_FUNCTIONS)
+    yield "\n/// The allow-list of PCIe functions."
+    yield f"pub const PCI_FUNCTIONS: [PciFunction; {len(PCI_FUNCTIONS)}] = [{names}];"
     yield "\n/// All device addresses of the platform, withheld ones too: base and bytes. No RAM lies there."
     every = [(d.base, d.stride * CPUS_MAX or d.size) for d in VIRT if d.name != "GICR_SGI"]
     yield f"pub const ALL_DEVICES: [(u64, u64); {len(every)}] = ["
