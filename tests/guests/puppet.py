@@ -59,7 +59,7 @@ class Puppet:
         assert self.console.end is None, self.console.end
         answer = struct.unpack_from("<4Q", self.console.output, self._read)
         self._read = end
-        return answer  # type: ignore[return-value]  # four words by the format
+        return answer
 
     def load(self, address: int, size: int = 8) -> int:
         """The value at an address."""

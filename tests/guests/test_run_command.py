@@ -70,6 +70,22 @@ def test_a_script_in_a_stock_guest_with_two_cpus_and_512_mib(mark: dict[str, str
     assert re.search(r"boot: host entered .*instructions", done.stderr)
 
 
+def test_a_copy_of_a_file_is_the_guests_disk(mark: dict[str, str], tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    content = secrets.token_bytes(100_000)
+    image.write_bytes(content)
+    script = (
+        "wc -c < /dev/vda; head -c 100000 /dev/vda | sha256sum; echo x > /dev/vda; sync; head -c 1 /dev/vda"
+    )
+    done = run(mark, "--script", script, "--disk", str(image), "--memory", "128M", "--cpus", "1")
+    size, digest, first = done.stdout.split("\n")[:3]
+    assert int(size) == -(-len(content) // 512) * 512
+    assert digest.split()[0] == hashlib.sha256(content).hexdigest()
+    assert first == "x"
+    assert done.returncode == 0
+    assert image.read_bytes() == content
+
+
 def test_json_stands_alone_on_stdout(mark: dict[str, str]) -> None:
     done = run(mark, "--script", "echo hello; false", "--json", "--cpus", "1", "--memory", "128M")
     told = json.loads(done.stdout)
@@ -190,6 +206,7 @@ def test_a_session_on_a_terminal(mark: dict[str, str]) -> None:
         (("--kernel", "/nonexistent"), "kernel"),
         (("--kernel", "/bin/true"), "kernel"),
         (("--initrd", "/nonexistent"), "initrd"),
+        (("--disk", "/nonexistent"), "disk"),
         (("--qemu", "/bin/true"), "QEMU"),
         (("--qemu", "/nonexistent"), "--qemu"),
     ],

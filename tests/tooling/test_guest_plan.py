@@ -10,6 +10,7 @@ import fdt
 import pytest
 
 from bulkhead.errors import InvalidInput
+from bulkhead.machine import disk
 from bulkhead.machine.guest import MAX_CPUS, MIB, RAM_BASE, GuestPlan, device_tree, plan_guest
 from bulkhead.machine.kernel import Kernel, read_kernel
 
@@ -161,3 +162,25 @@ def test_flat_binaries_need_no_header(tmp_path: Path) -> None:
     path = tmp_path / "flat"
     path.write_bytes(b"\x1f\x8b anything")
     assert read_kernel(path, flat=True).flat
+
+
+def test_a_guest_with_a_disk_has_its_pool_first_and_shares_it_before_its_kernel_runs() -> None:
+    kernel = Kernel(Path("kernel"), bytes(100), 0, 4 * MIB)
+    got = plan_guest(kernel, 1, memory=64 * MIB, cpus=1, append="quiet", with_disk=True)
+    assert got.kernel_address == RAM_BASE + disk.POOL_SIZE
+    arguments = got.link_arguments()
+    assert arguments["entry"] == arguments["first_address"] != got.kernel_address
+    assert arguments["first_address"] % 4096 == 0
+    literals = struct.unpack_from("<3Q", arguments["first"], 4 * 24)
+    assert literals == (RAM_BASE, RAM_BASE + disk.POOL_SIZE, got.kernel_address)
+    parsed = fdt.parse_dtb(got.dtb)
+    assert cells(parsed, "/shared", "dma-ranges") == [0, RAM_BASE, 0, RAM_BASE, 0, disk.POOL_SIZE]
+    assert "sysctl.vm.lowmem_reserve_ratio=1" in parsed.get_property("bootargs", "/chosen").value
+
+
+def test_a_guest_without_a_disk_has_neither_pool_nor_device() -> None:
+    kernel = Kernel(Path("kernel"), bytes(100), 0, 4 * MIB)
+    got = plan_guest(kernel, 1, memory=64 * MIB, cpus=1, append="quiet")
+    assert got.kernel_address == got.link_arguments()["entry"] == RAM_BASE
+    assert "first" not in got.link_arguments()
+    assert not fdt.parse_dtb(got.dtb).exist_node("/shared")
