@@ -178,6 +178,22 @@ def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str
     """
 
 
+def vm_reader(dump: int) -> str:
+    """Dumps what a vCPU finds at its start at IPA `dump`, and leaves. x0 is its argument, x1 becomes scratch."""
+    return f"""
+    ldr     x0, ={dump:#x}
+    {_store_general("x0")}
+    mov     x1, #3 << 20
+    msr     cpacr_el1, x1
+    isb
+    {_dump_system("x0", "x1", None)}
+    ldr     x0, =0xC6000042
+    hvc     #0
+1:  b       1b
+    .ltorg
+    """
+
+
 def host_program(vcpu: int, reply: int, dump: int) -> str:
     """Runs the vCPU once with a value in every register, dumps all registers at `dump`, then overwrites them."""
     values = [

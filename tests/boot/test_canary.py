@@ -105,6 +105,20 @@ def test_two_vms_in_turn_keep_apart(rig: Rig, way: str) -> None:
     assert same == ["cpacr_el1"], "registers that both VMs hold alike show nothing"
 
 
+@pytest.mark.qemu
+def test_a_new_vcpu_finds_nothing_of_another(rig: Rig) -> None:
+    first = prepare(rig, "HOST_CALL", slot=30)
+    reader = assemble(canary.vm_reader(AFTER))
+    pages = {VM_RAM + offset: reader[offset : offset + PAGE] for offset in range(0, len(reader), PAGE)}
+    second = start_vm(rig, 31, {**pages, AFTER: b""})
+    assert first.run()[0] == EXITS["HOST_CALL"]
+    assert second.run()[0] == EXITS["HOST_CALL"]
+    opened = {3 << 20}  # what the reader puts into CPACR_EL1 to read FP registers
+    values = set(dumped(first, BEFORE)) - TRIVIAL - opened
+    found = [(number, hex(value)) for number, value in enumerate(dumped(second, AFTER)) if value in values]
+    assert not found, f"registers of another VM: {found}"
+
+
 def check_host(seen: list[int], way: str) -> None:
     """Registers that the exit does not declare are the host's own, as are its flags' and its stack."""
     for number in range(10, canary.GENERAL):

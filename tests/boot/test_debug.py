@@ -200,6 +200,37 @@ def test_steps_cross_the_instructions_that_exit_or_are_emulated(rig: Rig) -> Non
     assert [line[:2] for line in log(vm)] == [(STEP, start_address + 4 * n) for n in range(1, 10)]
 
 
+LINKED, CONTEXT = 1 << 20, 3 << 20
+"""DBGBCR BT: address and linked breakpoint, linked CONTEXTIDR_EL1."""
+LAST = 5
+"""The last breakpoint of QEMU's CPUs, which is one of those that match a context."""
+
+
+@pytest.mark.qemu
+def test_a_breakpoint_of_one_context(rig: Rig) -> None:
+    body = f"""
+    ldr     x12, ={HERE:#x}
+    msr     dbgbvr0_el1, x12
+    ldr     x0, ={AT_EL1 | LINKED | LAST << 16:#x}
+    msr     dbgbcr0_el1, x0
+    mov     x0, #0x77
+    msr     dbgbvr{LAST}_el1, x0
+    ldr     x0, ={AT_EL1 | CONTEXT:#x}
+    msr     dbgbcr{LAST}_el1, x0
+    {OPENS}
+    mov     x13, #0x76
+9:  msr     contextidr_el1, x13
+    isb
+    blr     x12
+    add     x13, x13, #1
+    cmp     x13, #0x79
+    b.ne    9b
+    """
+    vm = start(rig, 5, body, here="nop\nret")
+    finish(vm)
+    assert [line[:2] for line in log(vm)] == [(BREAKPOINT, HERE)], "once of three times"
+
+
 @dataclass(frozen=True)
 class HostProgram:
     """Code of the host at `watched` that reads `data`; `run` tells how many exceptions it took, and the last class."""

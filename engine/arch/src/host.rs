@@ -8,6 +8,7 @@ use bulkhead_core::hardware::Hardware;
 use bulkhead_core::owner::Kind;
 use bulkhead_core::vcpu::inject::{self, Abort, Resumption};
 use bulkhead_core::vcpu::processor::Processor;
+use bulkhead_core::vcpu::registers;
 use core::sync::atomic::{Ordering, fence};
 
 use crate::Machine;
@@ -22,16 +23,14 @@ const EC_DATA_ABORT: u64 = 0x24;
 const FAULT_KIND: u64 = 0x3c;
 const TRANSLATION_FAULT: u64 = 0x04;
 
-/// ISS of `MRS Xt, <register>` without Rt: op0, op2, op1, CRn, CRm, direction.
-const fn read_of(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
-    op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1 | 1
-}
-const REGISTER_MASK: u64 = read_of(3, 7, 15, 15, 7);
+/// Syndrome bits that name a register, and the one that tells a read.
+const REGISTER: u64 = registers::packed(3, 7, 15, 15, 7);
+const READ: u64 = 1;
 /// `HCR_EL2.TRVM` traps these with the stage 1 registers; a host needs them to understand its own exceptions.
-const ESR_EL1: u64 = read_of(3, 0, 5, 2, 0);
-const FAR_EL1: u64 = read_of(3, 0, 6, 0, 0);
+const ESR_EL1: u64 = registers::ESR_EL1 | READ;
+const FAR_EL1: u64 = registers::FAR_EL1 | READ;
 /// `HCR_EL2.TID2` traps it with the cache geometry registers.
-const CTR_EL0: u64 = read_of(3, 3, 0, 0, 1);
+const CTR_EL0: u64 = registers::CTR_EL0 | READ;
 
 /// Handles the exception in `ESR_EL2`; the host's registers are in `host`.
 pub fn exception(host: &HostContext) {
@@ -58,7 +57,7 @@ fn go_on(to: Resumption) {
 }
 
 fn system(host: &HostContext, esr: u64) {
-    let value = match esr & REGISTER_MASK {
+    let value = match esr & (REGISTER | READ) {
         ESR_EL1 => mrs!("ESR_EL1"),
         FAR_EL1 => mrs!("FAR_EL1"),
         CTR_EL0 => mrs!("CTR_EL0"),

@@ -30,7 +30,8 @@ def core(table: Table) -> Iterator[str]:
     yield "    op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1"
     yield "}\n"
     for register in table.registers:
-        if register.group.vm == "trapped: emulated" and register.is_single and register.name[:3] != "ID_":
+        is_emulated = "trapped: emulated" in (register.group.vm, register.group.host)
+        if is_emulated and register.is_single and not register.name.startswith("ID_"):
             yield f"/// `{register.name}`."
             yield f"pub const {register.name}: u64 = packed{register.first};"
     yield from _ignored(table)

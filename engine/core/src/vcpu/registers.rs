@@ -52,10 +52,16 @@ pub const fn packed(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
     op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1
 }
 
+/// `ESR_EL1`.
+pub const ESR_EL1: u64 = packed(3, 0, 5, 2, 0);
+/// `FAR_EL1`.
+pub const FAR_EL1: u64 = packed(3, 0, 6, 0, 0);
 /// `MDSCR_EL1`.
 pub const MDSCR_EL1: u64 = packed(2, 0, 0, 2, 2);
 /// `ICC_SGI1R_EL1`.
 pub const ICC_SGI1R_EL1: u64 = packed(3, 0, 12, 11, 5);
+/// `CTR_EL0`.
+pub const CTR_EL0: u64 = packed(3, 3, 0, 0, 1);
 /// `CNTPCT_EL0`.
 pub const CNTPCT_EL0: u64 = packed(3, 3, 14, 0, 1);
 /// `OSLSR_EL1`.
