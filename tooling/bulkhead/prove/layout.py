@@ -19,8 +19,8 @@ from bulkhead.spec.words import Truth, all_of, any_of, negate, shift_right, term
 
 from . import smt
 from .exec.image import Image
-from .exec.memory import Content, Region
-from .lowering import Translation
+from .exec.memory import WORD, Content, Region
+from .lowering import CONTEXT_MEMBERS, Translation
 from .smt import Bits, Bool
 from .symbolic import decided, fact, pack
 
@@ -42,10 +42,12 @@ def window(name: str) -> int:
     return int(found.group(1).replace("_", ""), 16)
 
 
-def translation() -> Translation:
+def translation(image: Image) -> Translation:
     """Unknown translation registers: any values that boot may have decided, and any that are in place."""
     names = ("vttbr", "vtcr", "vm_vtcr", "host_vttbr", "host_vtcr")
-    return Translation(*(smt.variable(name) for name in names))
+    context = tuple(image.offset("VcpuContext", *member) // WORD for member in CONTEXT_MEMBERS)
+    vttbr, vtcr, vm_vtcr, host_vttbr, host_vtcr = (smt.variable(name) for name in names)
+    return Translation(vttbr, vtcr, vm_vtcr, host_vttbr, host_vtcr, context)
 
 
 def is_reachable(state: State, index: Bits) -> Bool:

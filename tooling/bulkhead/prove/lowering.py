@@ -20,12 +20,22 @@ from .smt import Bits
 
 VTTBR_EL2 = (3, 4, 2, 1, 0)
 VTCR_EL2 = (3, 4, 2, 1, 2)
+CNTPCT_EL0 = (3, 3, 14, 0, 1)
 TLBI_IPAS2E1IS = (1, 4, 8, 0, 1)
 TLBI_VMALLE1IS = (1, 0, 8, 3, 0)
 TLBI_VMALLS12E1IS = (1, 4, 8, 3, 6)
 IC_IALLUIS = (1, 0, 7, 1, 0)
 ISH, ISHST, SY = 0b1011, 0b1010, 0b1111
 VMID_SHIFT = 48
+RESET_PSTATE = 0x3C5
+"""EL1h, D, A, I and F masked."""
+RESET_SCTLR = 0x30C5_0830
+"""RES1 bits of Armv8.0; MMU and caches off, little-endian."""
+MPIDR_RES1 = 1 << 31
+CONTEXT_MEMBERS = (
+    ("x",), ("pc",), ("pstate",), ("el1", "sctlr_el1"), ("vm",), ("index",), ("frame",), ("vttbr",), ("vmpidr",),
+)  # fmt: skip
+"""Members of a vCPU's context that its reset writes, in this order; the others are zero."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class Translation:
     vm_vtcr: Bits
     host_vttbr: Bits
     host_vtcr: Bits
+    context: tuple[int, ...] = ()
+    """Words of a context where the members in `CONTEXT_MEMBERS` are."""
 
 
 def dsb(option: int) -> isa.Barrier:
@@ -107,6 +119,27 @@ def with_host(registers: Translation, inner: list[TraceItem]) -> list[TraceItem]
     ]
 
 
+def reset_context(event: events.ResetContext, state: State, registers: Translation) -> list[Store]:
+    """The stores that reset a context: EL1h at the entry point with the MMU off, and whose vCPU it is."""
+    record = state.frame[event.frame]
+    root = stage2.address(state.config, state.vm_word(record.vm, VmWord.ROOT))
+    values = (
+        event.context,
+        event.entry,
+        RESET_PSTATE,
+        RESET_SCTLR,
+        record.vm,
+        record.slot,
+        event.frame,
+        plus(record.vm, 1) << VMID_SHIFT | root,
+        record.slot | MPIDR_RES1,
+    )
+    return [
+        Store("RAM", term(stage2.word(event.frame, word)), term(value))
+        for word, value in zip(registers.context, values, strict=True)
+    ]
+
+
 def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]:
     """The trace items of one event; `state` is the one before the call."""
     match event:
@@ -151,6 +184,10 @@ def lower(event: Event, state: State, registers: Translation) -> list[TraceItem]
             return [dsb(ISHST), *with_host(registers, inner)]
         case events.InvalidateVmPage(vm, ipa):
             return [dsb(ISHST), *with_vm(state, registers, vm, invalidate_page(ipa))]
+        case events.ReadCounter():
+            return [ISB]
+        case events.ResetContext():
+            return [*reset_context(event, state, registers)]
         case events.InvalidateDma(_):
             return [Leaf("smmu_invalidate", ())]
         case events.InvalidateVm(vm):

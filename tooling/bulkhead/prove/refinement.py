@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bulkhead.spec import CALLS, STEPS, Outcome, State
+from bulkhead.spec import CALLS, STEPS, Outcome, State, events
 from bulkhead.spec.invariants import BY_MAP, premise
 from bulkhead.spec.invariants import config as config_invariant
 from bulkhead.spec.transaction import STATUS, SUCCESS, Need
@@ -61,7 +61,7 @@ class Refinement:
         self._instantiating = False
         self._indices: dict[str, list[Bits]] = {}
         self.state = unknown_state(self._touch)
-        self.registers = layout.translation()
+        self.registers = layout.translation(image)
         self.arguments = self._arguments()
         self.solver.assume(fact(config_invariant(self.state.config)))
         if binding.call in STEPS:
@@ -75,7 +75,11 @@ class Refinement:
             self.image,
             self.solver,
             self._regions(),
-            {lowering.VTTBR_EL2: self.registers.vttbr, lowering.VTCR_EL2: self.registers.vtcr},
+            {
+                lowering.VTTBR_EL2: self.registers.vttbr,
+                lowering.VTCR_EL2: self.registers.vtcr,
+                lowering.CNTPCT_EL0: term(self.state.counter),
+            },
             known_indices=self._indices,
         )
         explorer = Explorer(environment, contracts(self.state))
@@ -160,9 +164,19 @@ class Refinement:
         """The state and the trace are the specified ones; the only result of a call stands in place of the detail."""
         results = self.outcome.results
         self._compare_answer(machine, SUCCESS, term(results[0]) if len(results) == 1 else smt.word(0))
-        self._compare_state(machine, self.outcome.committed)
+        self._compare_state(machine, self._with_contexts(self.outcome.committed))
         self._compare_trace(machine, self._expected_trace())
         self.result.successes += 1
+
+    def _with_contexts(self, after: State) -> State:
+        """The state with the contexts that are reset: their layout is the engine's, not the specification's."""
+        resets = [event for _, event in self.outcome.events if isinstance(event, events.ResetContext)]
+        if resets:
+            after = after.copy()
+        for event in resets:
+            for store in lowering.reset_context(event, self.state, self.registers):
+                after.ram.set(store.index, store.value, True)
+        return after
 
     def _compare_state(self, machine: MachineState, after: State) -> None:
         """Every word of every region, at one arbitrary index each."""

@@ -30,8 +30,6 @@ from .symbolic import fact
 CONTEXT, CONTEXT_WORDS = 0x7100_0000_0000, 512
 DECISION, DECISION_WORDS = 0x7200_0000_0000, 5
 """Where the VM's context and the decision are: places that overlap no region."""
-PC, VM = 32, 52
-"""Words of a context (`engine/core`, `VcpuContext`); a wrong one lets the proof fail."""
 HVC_SIZE = 4
 RESUME, EXITS = 0, 1
 """Tags of a decision; in an exit its class and three words of data follow."""
@@ -47,6 +45,7 @@ class VmStep(Refinement):
     """The proof for one such call on one image."""
 
     def __init__(self, image: Image, step: str, specification: Callable[..., Outcome] | None = None) -> None:
+        self.pc, self.vm = (image.offset("VcpuContext", member) // WORD for member in ("pc", "vm"))
         self.context = smt.function("context", 64, 64)
         self.lock, self.frame = smt.variable("lock"), smt.variable("context_frame")
         super().__init__(image, binding(image, step), specification or STEPS[step])
@@ -64,7 +63,12 @@ class VmStep(Refinement):
         return self.context(smt.word(number))
 
     def _arguments(self) -> dict[str, Bits]:
-        return {"vm": self._word(VM), "ipa": self._word(1), "zero2": self._word(2), "zero3": self._word(3)}
+        return {
+            "vm": self._word(self.vm),
+            "ipa": self._word(1),
+            "zero2": self._word(2),
+            "zero3": self._word(3),
+        }
 
     def _entry_registers(self) -> dict[int, Bits]:
         return {0: smt.word(DECISION), 1: smt.word(CONTEXT)}
@@ -98,7 +102,7 @@ class VmStep(Refinement):
         """The VM is told, or the host, and the VM repeats; nothing else has changed."""
         lock = smt.word(self.image.symbol("LOCK").address)
         held: list[TraceItem] = [Leaf("lock", (lock,)), Leaf("unlock", (lock,))]
-        again: Mapping[int, Word] = {PC: self._word(PC) - HVC_SIZE}
+        again: Mapping[int, Word] = {self.pc: self._word(self.pc) - HVC_SIZE}
         if need.status == RETRY:
             self._compare_step(machine, again, [RESUME], [held[0], isa.Barrier("DMB", ISH)])
         elif need.exits:

@@ -164,6 +164,11 @@ class ResetContext:
     context: Word
 
 
+@dataclass(frozen=True)
+class ReadCounter:
+    """The system counter is read, and not before everything that comes before (ISB)."""
+
+
 Event = (
     SetTableEntry
     | SetHostEntry
@@ -186,4 +191,5 @@ Event = (
     | InvalidateVm
     | InvalidateDma
     | ResetContext
+    | ReadCounter
 )

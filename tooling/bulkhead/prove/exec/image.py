@@ -17,6 +17,19 @@ from bulkhead.errors import InvalidInput
 
 capstone: Any = importlib.import_module("capstone")  # no type information
 
+
+def _name(entry: Any) -> str:
+    """DW_AT_name, empty if there is none."""
+    attribute = entry.attributes.get("DW_AT_name")
+    return attribute.value.decode() if attribute else ""
+
+
+def _place(member: Any) -> tuple[int, str]:
+    """Offset in bytes and name of the type of a member."""
+    kind = member.get_DIE_from_attribute("DW_AT_type")
+    return int(member.attributes["DW_AT_data_member_location"].value), _name(kind)
+
+
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 
 
@@ -131,6 +144,31 @@ class Image:
             if any(section.address <= symbol.address < section.address + section.size for section in code)
         )
         return [address for address, _ in found], [name for _, name in found]
+
+    def offset(self, structure: str, *path: str) -> int:
+        """Bytes from the start of a Rust structure to a member of a member ..., from the debug information (DWARF 5
+        section 5.7.6). InvalidInput if there is no such member.
+        """
+        total = 0
+        for name in path:
+            if name not in self._structures.get(structure, {}):
+                raise InvalidInput(f"{structure} has no member {name}", where=self.path)
+            offset, structure = self._structures[structure][name]
+            total += offset
+        return total
+
+    @cached_property
+    def _structures(self) -> dict[str, dict[str, tuple[int, str]]]:
+        """Structure → member → offset in bytes and name of its type."""
+        found: dict[str, dict[str, tuple[int, str]]] = {}
+        with self.path.open("rb") as stream:
+            for unit in ELFFile(stream).get_dwarf_info().iter_CUs():
+                for entry in unit.iter_DIEs():
+                    if entry.tag == "DW_TAG_structure_type" and _name(entry):
+                        members = [child for child in entry.iter_children() if child.tag == "DW_TAG_member"]
+                        if members:
+                            found[_name(entry)] = {_name(member): _place(member) for member in members}
+        return found
 
     def disassemble(self, address: int) -> str:
         """The instruction at an address as text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import stage2
-from ..events import InvalidateVm
+from ..events import InvalidateVm, ReadCounter
 from ..state import VCPUS_MAX, Kind, Record, Run, VmState, VmWord
 from ..transaction import Transaction
 from ..words import Word, all_of, any_of, at_most, below, choose, implies, minus, negate, plus
@@ -85,6 +85,7 @@ def activate(t: Transaction, vm: Word) -> None:
     first = minus(t.before.vm_word(vm, VmWord.VCPU), 1)
     t.need(t.before.frame[first].parent == Run.RUNNABLE, "BAD_STATE")
 
+    t.emit(ReadCounter())
     t.set_vm(vm, VmWord.COUNTER_OFFSET, t.before.counter)
     t.set_vm(vm, VmWord.STATE, VmState.ACTIVE)
     t.results = tuple(t.before.vm_word(vm, VmWord.MEASUREMENT + position) for position in range(4))
