@@ -30,10 +30,26 @@ def left_out(where: Callable[[Encoding], bool]) -> bytes:
     return bytes(LEFT_OUT if where(encoding) else 0xFF for encoding in encodings())
 
 
-def program(instruction: int, slot: int, table: int, end: str) -> str:
+TO_EL0 = """
+    ldr     x0, =0x34d58a30          // SCTLR_EL1: UCI, UCT, UMA, DZE, and RES1 bits
+    msr     sctlr_el1, x0
+    mov     x0, #0x303               // CNTKCTL_EL1: counts and timers
+    msr     cntkctl_el1, x0
+    adr     x0, 5f
+    msr     elr_el1, x0
+    mov     x0, #0x3c0               // EL0t
+    msr     spsr_el1, x0
+    isb
+    eret
+5:
+"""
+"""What a VM adds as `first`, so that it tries at EL0 what it has opened for it."""
+
+
+def program(instruction: int, slot: int, table: int, end: str, first: str = "") -> str:
     """Puts instruction after instruction at `slot`, which must be a page of its own; `table` holds COUNT bytes.
 
-    An entry of LEFT_OUT stays, every other one becomes what the encoding came to.
+    An entry of LEFT_OUT stays, every other one becomes what the encoding came to. SVC ends a program at EL0.
     """
     return f"""
     b       1f
@@ -43,6 +59,8 @@ def program(instruction: int, slot: int, table: int, end: str) -> str:
     mrs     x10, esr_el1
     lsr     x10, x10, #26
     add     x10, x10, #1
+    cmp     x10, #0x15 + 1
+    b.eq    6f
     mrs     x12, elr_el1
     add     x12, x12, #4
     msr     elr_el1, x12
@@ -64,6 +82,7 @@ def program(instruction: int, slot: int, table: int, end: str) -> str:
     ldr     w16, =0xD65F03C0         // ret
     str     w16, [x14, #4]
     mov     x17, #{COUNT}
+    {first}
 3:  ldrb    w16, [x11]
     cmp     w16, #{LEFT_OUT}
     b.eq    4f
@@ -80,7 +99,8 @@ def program(instruction: int, slot: int, table: int, end: str) -> str:
     add     w15, w15, #1 << 5
     subs    x17, x17, #1
     b.ne    3b
-    msr     cpacr_el1, xzr
+    svc     #0
+6:  msr     cpacr_el1, xzr
     msr     vbar_el1, x13
     isb
     ldp     x19, x20, [sp]
