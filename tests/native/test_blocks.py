@@ -59,6 +59,8 @@ def test_vm_split(scene: Scene) -> None:
     machine.backend.poke(block + 7 * PAGE, content)  # as the VM would have written
     arguments = scene.good("vm_split")
     table, host_table = arguments["table"], arguments["host_table"]
+    for frame in (table, host_table):
+        machine.backend.write(frame, b"\xff" * PAGE)  # would be descriptors
     whole = machine.block_record(block)
     _, changes = machine.observe("vm_split", **arguments)
     assert changes.blocks == {block: (whole, FrameRecord(Kind.SPLIT))}
