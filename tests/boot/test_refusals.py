@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from boot import machines
 from boot.machines import Prepare, Spoil
-from boot.trees import STOP, Rebooting, damage, rebooting, reg, rewrite
+from boot.trees import STOP, Rebooting, damage, lies, rebooting, reg, rewrite
 from bulkhead.errors import MachineTimeout
 from bulkhead.image.memory_map import device
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
@@ -227,21 +227,24 @@ def test_a_device_tree_that_is_wrong(machine: Rebooting, spoil: Spoil, said: str
 
 
 DAMAGED = 60
+KINDS = {"damage": damage, "lies": lies}
 
 
-def test_damaged_trees(machine: Rebooting) -> None:
+@pytest.mark.parametrize("change", KINDS.values(), ids=KINDS.keys())
+def test_trees_at_random(machine: Rebooting, change: Callable[[int], Spoil]) -> None:
     """The engine comes up, or says in words why not: it never panics or hangs."""
-    said = [machine.boot(damage(seed)) for seed in range(DAMAGED)]
+    said = [machine.boot(change(seed)) for seed in range(DAMAGED)]
     assert "" in said
     assert len({text.partition(" (")[0] for text in said}) > 4
 
 
 @pytest.mark.slow
-def test_many_damaged_trees() -> None:
+@pytest.mark.parametrize("change", KINDS.values(), ids=KINDS.keys())
+def test_many_trees_at_random(change: Callable[[int], Spoil]) -> None:
     config = QemuConfig(kernel=machines.image(), memory=RAM, halted=True, ignore=(STOP,))
     with rebooting(config) as machine:
-        for seed in range(DAMAGED, 10 * DAMAGED):
-            machine.boot(damage(seed))
+        for seed in range(DAMAGED, 6 * DAMAGED):
+            machine.boot(change(seed))
 
 
 def test_nothing_runs_at_el1_after_a_refusal() -> None:
@@ -258,6 +261,20 @@ def test_lpis_that_firmware_has_enabled(cpu: int) -> None:
 
     config = QemuConfig(kernel=machines.image(), cpus=2, halted=True)
     assert "firmware has enabled LPIs" in refusal(config, before=enable)
+
+
+MACHINES = {
+    "gic-version=4": "the GIC has virtual LPIs (GICv4)",
+    "gic-version=2": "the GIC is missing",
+    "highmem=off": "PCIe configuration space is not where",
+    "secure=on": "UART1, the management channel, is missing",
+    "virtualization=off": "not entered at EL2",
+}
+
+
+@pytest.mark.parametrize(("options", "said"), MACHINES.items(), ids=MACHINES.keys())
+def test_another_machine(options: str, said: str) -> None:
+    assert said in refusal(QemuConfig(kernel=machines.image(), options=options))
 
 
 def test_too_little_ram() -> None:

@@ -5,7 +5,6 @@ Trust label: TOOL. A machine that is reset has its tree back as QEMU made it, be
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import fdt
 
 from boot import machines
 from boot.machines import Spoil
-from bulkhead.machine.qemu import MIB, QemuConfig, QemuMachine
+from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 STOP = "BULKHEAD STOP"
 UP = "host program at"
@@ -23,6 +22,14 @@ SECONDS = 20.0
 HEADER_WORDS = 10
 INTERESTING = (0, 1, 2, 3, 4, 9, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, 0xFFFF_FFFF)
 EVENTS_OF_A_RESET = "RESET"
+NODES = (
+    "/memory@40000000", "/intc@8000000", "/smmuv3@9050000", "/pcie@10000000", "/timer", "/cpus", "/cpus/cpu@0",
+    "/cpus/cpu@1", "/psci", "/chosen", "/pl011@9000000", "/pl011@9040000", "/pl031@9010000",
+)  # fmt: skip
+PROPERTIES = (
+    "reg", "#address-cells", "#size-cells", "interrupts", "compatible", "status", "device_type", "method",
+    "iommu-map", "phandle", "redistributor-stride", "#interrupt-cells",
+)  # fmt: skip
 
 
 class Rebooting:
@@ -114,6 +121,34 @@ def damage(seed: int) -> Spoil:
     return spoil
 
 
-def read(machine: QemuMachine) -> bytes:
-    """The tree of a halted machine."""
-    return os.pread(machine.ram, MIB, min(machine.config.memory // 2, 128 * MIB))
+def lies(seed: int) -> Spoil:
+    """A sound tree that says other things than are so, drawn by `seed`: RAM, addresses, interrupts, missing nodes."""
+    draw = random.Random(seed)
+    places = (*INTERESTING, 16, 27, 4096, 2 * MIB, 0x0800_0000, 0x0905_0000, 0x1000_0000, RAM_BASE)
+
+    def word() -> int:
+        return draw.choice((*places, draw.getrandbits(32)))
+
+    def region() -> list[int]:
+        base = RAM_BASE + draw.choice((0, 0, draw.randrange(256) * MIB, draw.randrange(256 * MIB), word()))
+        return [
+            base >> 32,
+            base & 0xFFFF_FFFF,
+            0,
+            draw.choice((256 * MIB, draw.randrange(256) * MIB, word())),
+        ]
+
+    def edit(tree: fdt.FDT) -> None:
+        for _ in range(draw.choice((1, 1, 2, 3))):
+            node = draw.choice([path for path in NODES if tree.exist_node(path)])
+            how = draw.randrange(8)
+            if how < 2 and tree.exist_node(NODES[0]):
+                regions = [word for _ in range(draw.choice((1, 1, 2, 3, 8))) for word in region()]
+                tree.set_property("reg", regions, NODES[0])
+            elif how == 2:
+                tree.remove_node(node.rpartition("/")[2], node.rpartition("/")[0] or "/")
+            else:
+                words = [word() for _ in range(draw.choice((1, 1, 2, 3, 4, 8, 12)))]
+                tree.set_property(draw.choice(PROPERTIES), words, node)
+
+    return rewrite(edit)

@@ -13,6 +13,7 @@ use core::arch::global_asm;
 use bulkhead_arch::cpu;
 
 use crate::early::{BOOT_STACK, ROOT};
+use crate::{platform, uart};
 
 /// `TCR_EL2` without PS: RES1 bits 31 and 23, 4 KiB granule, walks inner shareable Write-Back, 48 bits (D24.2.184).
 const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 16;
@@ -50,8 +51,21 @@ global_asm!(
     "    bl {early}",
     "    ldr x21, =boot_virtual",
     "    b enable_mmu",
-    "9:  wfe",
-    "    b 9b",
+    // Not EL2, or the MMU is on: says so on UART0, by its physical address, and parks.
+    "9:  mov x1, #{uart0}",
+    "    mov w2, #{uart_on}",
+    "    str w2, [x1, #{uart_control}]",
+    "    adr x2, 7f",
+    "8:  ldrb w3, [x2], #1",
+    "    cbz w3, 6f",
+    "5:  ldr w4, [x1, #{uart_flags}]",
+    "    tbnz w4, #{uart_full}, 5b",
+    "    str w3, [x1]",
+    "    b 8b",
+    "6:  wfe",
+    "    b 6b",
+    "7:  .asciz \"BULKHEAD STOP not entered at EL2 with the MMU off (QEMU: -machine virtualization=on)\\r\\n\"",
+    "    .balign 4",
     ".global secondary_start",
     "secondary_start:",
     "    msr daifset, #0xf",
@@ -112,6 +126,11 @@ global_asm!(
     "    b {run}",
     "    .ltorg",
     ".popsection",
+    uart0 = const platform::UART0.base,
+    uart_on = const uart::ON,
+    uart_control = const uart::CONTROL,
+    uart_flags = const uart::FLAGS,
+    uart_full = const uart::TRANSMIT_FULL.trailing_zeros(),
     stack = sym BOOT_STACK,
     stack_size = const crate::early::BOOT_STACK_SIZE,
     root = sym ROOT,

@@ -8,10 +8,15 @@ use crate::mmio::Registers;
 use crate::time;
 
 const DATA: u64 = 0x00;
-const FLAGS: u64 = 0x18;
+/// The flag register.
+pub const FLAGS: u64 = 0x18;
 const LINE_CONTROL: u64 = 0x2c;
-const CONTROL: u64 = 0x30;
-const TRANSMIT_FULL: u32 = 1 << 5;
+/// The control register, and its value with the transmitter on.
+pub const CONTROL: u64 = 0x30;
+/// See [`CONTROL`].
+pub const ON: u32 = 1 << 8 | 1;
+/// In [`FLAGS`]: no room for another byte.
+pub const TRANSMIT_FULL: u32 = 1 << 5;
 
 // SAFETY: boot maps the page before it says anything.
 const UART: Registers = unsafe { Registers::new(layout::UART0) };
@@ -20,7 +25,7 @@ const UART: Registers = unsafe { Registers::new(layout::UART0) };
 pub fn start() {
     UART.write(CONTROL, 0);
     UART.write(LINE_CONTROL, 3 << 5 | 1 << 4);
-    UART.write(CONTROL, 1 << 8 | 1);
+    UART.write(CONTROL, ON);
 }
 
 /// Writes bytes, a carriage return before each line feed. A transmitter that stays full for a second loses them.
