@@ -72,6 +72,30 @@ def test_a_version_that_has_gone_is_named_with_what_is_there(sample: Pin) -> Non
     assert sources.MIRROR_VARIABLE in text
 
 
+def test_what_took_the_place_of_a_version_that_has_gone(
+    sample: Pin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = replace(sample, version="1:1.0-1", sha256="0" * 64)
+    assert hashlib.sha256(apt.fetch_or_successor(gone).read_bytes()).hexdigest() == sample.sha256
+    said = capsys.readouterr().err
+    assert "1:1.0-1" in said
+    assert "2.0-1~deb12u3" in said
+    assert apt.fetch_or_successor(sample) == apt.fetch([sample])[NAME]
+
+
+def test_nothing_takes_its_place_unless_the_archive_is_signed(
+    sample: Pin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unsigned(sources.Source):
+        def line(self, suite: str, *, verified_by_hash: bool) -> str:
+            trust = " [trusted=yes]" if verified_by_hash else ""
+            return f"deb{trust} {self.uri} {suite} main\n"
+
+    monkeypatch.setattr(sources, "archive", lambda: Unsigned(f"file://{tmp_path / 'archive'}", ""))
+    with pytest.raises(PinUnavailable, match=r"1:1\.0-1"):
+        apt.fetch_or_successor(replace(sample, version="1:1.0-1", sha256="0" * 64))
+
+
 def test_another_content_than_recorded_is_refused(sample: Pin) -> None:
     with pytest.raises(IntegrityError, match=r"SHA-256"):
         apt.fetch([replace(sample, sha256="0" * 64)])

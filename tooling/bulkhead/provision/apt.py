@@ -109,6 +109,44 @@ def fetch(pins: Iterable[Pin]) -> dict[str, Path]:
     return paths
 
 
+def fetch_or_successor(pin: Pin) -> Path:
+    """The .deb of a pinned package or, where the mirror has dropped that version, of the one that Debian has put in its
+    place: known by the archive's signature instead of the recorded hash, and named. For what is not trusted anyway.
+
+    Raises NetworkError, IntegrityError; PinUnavailable where the archive's signature cannot be verified.
+    """
+    try:
+        return fetch([pin])[pin.name]
+    except PinUnavailable as gone:
+        try:
+            return _successor(pin)
+        except NetworkError as error:
+            raise gone from error
+
+
+def _successor(pin: Pin) -> Path:
+    arch = _list_arch(pin)
+    with locked("debs"):
+        apt = PrivateApt(
+            f"{pin.suite}-{arch}-signed", [sources.archive().line(pin.suite, verified_by_hash=False)], [arch]
+        )
+        apt.update()
+        inbox = apt.root / "inbox"
+        shutil.rmtree(inbox, ignore_errors=True)
+        inbox.mkdir()
+        result = apt.run(
+            "apt-get", "download", "-q", pin.spec.partition("=")[0], seconds=DOWNLOAD_SECONDS, cwd=inbox
+        )
+        arrived = list(inbox.glob("*.deb"))
+        if result.returncode != 0 or len(arrived) != 1:
+            raise NetworkError(
+                f"download failed:\n{_tail(result.stderr)}", where=pin.name,
+                hint="check the network and run it again",
+            )  # fmt: skip
+        say(f"{pin.spec} is no longer in Debian {pin.suite}: {arrived[0].name} takes its place")
+        return arrived[0].rename(cache_dir() / "debs" / f"{sha256_of(arrived[0])}.deb")
+
+
 def _list_arch(pin: Pin) -> str:
     return "amd64" if pin.arch == "all" else pin.arch
 

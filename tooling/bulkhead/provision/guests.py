@@ -53,10 +53,9 @@ def ensure_firmware(name: str) -> Path:
 
 
 def _take_out(into: Path, pin: pins.Pin, source: str) -> None:
-    deb = apt.fetch([pin])[pin.name]
     files = into / "files"
     files.mkdir()
-    apt.unpack(deb, files)
+    apt.unpack(apt.fetch_or_successor(pin), files)
     if not (files / source).is_file():
         raise ProvisionError(
             f"the package {pin.spec} does not hold {source}", where=files,
