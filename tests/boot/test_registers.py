@@ -1,6 +1,6 @@
 """The register table against the CPUs: it knows every register that there is, and each one does what it says.
 
-Sources: `engine/arch/registers.toml`; QEMU's own list of system registers, as it tells it to gdb; every encoding that
+Sources: `engine/arch/registers/*.toml`; QEMU's own list of system registers, as it tells it to gdb; every encoding that
 the architecture has (Arm ARM DDI 0487, C5.1.2), executed by a VM and by the host.
 """
 

@@ -1,6 +1,6 @@
 //! Every EL2 control register, written by the engine on each CPU; nothing is inherited. Trust label: TRUSTED.
 //!
-//! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/arch/registers.toml`;
+//! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/arch/registers/*.toml`;
 //! constants derive from it (`registers.rs`), here are the values that are computed.
 //! The registers of EL2's own translation (`SCTLR_EL2`, `TCR_EL2`, `MAIR_EL2`, `TTBR0_EL2`) are written by the image's
 //! first instructions; then come [`init`] and [`enter_host`].

@@ -1,6 +1,6 @@
 //! Resident system registers, breakpoints, and the constants that boot writes. Trust label: TRUSTED.
 //!
-//! Generated from engine/arch/registers.toml by `python -m bulkhead.registers`; do not edit.
+//! Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit.
 
 use bulkhead_core::vcpu::registers::ResidentSystem;
 

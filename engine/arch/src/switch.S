@@ -1,4 +1,4 @@
-// The switched registers. Trust label: TRUSTED. Generated from engine/arch/registers.toml by `python -m bulkhead.registers`; do not edit.
+// The switched registers. Trust label: TRUSTED. Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit.
 
 .macro load_switched base           // changes x0 to x17
     ldp     x0, x1, [\base, #{V_SWITCHED} + 0]

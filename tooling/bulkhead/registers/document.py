@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bulkhead.registers.table import ROOT, Group, Register, Table
 
 TRUST = ROOT / "engine" / "docs" / "trust.md"
-BEGIN = "<!-- Generated from engine/arch/registers.toml by `python -m bulkhead.registers`: from here -->"
+BEGIN = "<!-- Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`: from here -->"
 END = "<!-- to here -->"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from bulkhead.registers.table import IdRegister, Register, Table
 
-NOTICE = "Generated from engine/arch/registers.toml by `python -m bulkhead.registers`; do not edit."
+NOTICE = "Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit."
 SCRATCH = 18
 """x0 to x17 carry the switched registers."""
 

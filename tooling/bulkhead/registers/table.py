@@ -1,4 +1,4 @@
-"""The Python view of the register table `engine/arch/registers.toml`, checked. Trust label: TOOL.
+"""The Python view of the register table `engine/arch/registers/*.toml`, checked. Trust label: TOOL.
 
 Source of the notation: Arm ARM DDI 0487, C5.1.2 (op0, op1, CRn, CRm, op2 of a system register).
 """
@@ -17,7 +17,9 @@ from typing import Any
 from bulkhead.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[3]
-TABLE = ROOT / "engine" / "arch" / "registers.toml"
+TABLE = ROOT / "engine" / "arch" / "registers"
+PARTS = ("usable.toml", "withheld.toml", "el2.toml", "identification.toml")
+"""Files of the table, in its order."""
 MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
 CLASSES = (
     "switched",
@@ -263,18 +265,19 @@ ID_GROUP = Group(
 @cache
 def load(path: Path = TABLE) -> Table:
     """Read and check the table: classes are known, no name and no single encoding stands twice."""
-    raw = tomllib.loads(path.read_text())
+    parts = [tomllib.loads((path / part).read_text()) for part in PARTS]
     groups, registers = [], []
-    for entry in raw["group"]:
+    for entry in (entry for part in parts for entry in part["group"]):
         group = _group(entry)
         groups.append(group)
         registers += [_register(name, text, group) for name, text in entry["registers"].items()]
     ids = []
-    for entry in raw["id"]:
+    identification = parts[-1]
+    for entry in identification["id"]:
         register = _register(entry["name"], entry["encoding"], ID_GROUP)
         registers.append(register)
         ids.append(IdRegister(register, tuple(Field(*field) for field in entry["fields"])))
-    table = Table((*groups, ID_GROUP), tuple(registers), tuple(ids), raw["qemu"])
+    table = Table((*groups, ID_GROUP), tuple(registers), tuple(ids), identification["qemu"])
     _check(table)
     return table
 

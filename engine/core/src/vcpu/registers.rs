@@ -1,7 +1,7 @@
 //! Registers of a vCPU, and what its trapped accesses get (DDI 0487, D19).
 //! Trust label: CHECKED, to be proved.
 //!
-//! Generated from engine/arch/registers.toml by `python -m bulkhead.registers`; do not edit.
+//! Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit.
 
 /// EL1 state that is loaded at every entry of a VM, in this order.
 #[repr(C)]

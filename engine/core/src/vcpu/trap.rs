@@ -1,6 +1,6 @@
 //! System register and cache instructions of a VM that trap, exception class 0x18. Trust label: CHECKED, to be proved.
 //!
-//! Which register is what: `engine/arch/registers.toml`, from which `registers` derives.
+//! Which register is what: `engine/arch/registers/*.toml`, from which `registers` derives.
 
 use bulkhead_abi::exit;
 
