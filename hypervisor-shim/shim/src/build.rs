@@ -10,8 +10,8 @@ use bulkhead_el1::hvc::{self, CallError};
 use bulkhead_link::message::{Refusal, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Pages that a VM may relinquish before they are looked for.
-const RELINQUISHED_MAX: u64 = 64;
+/// Relinquished pages are looked for among all of a VM's pages when there are so many of them, and one in so many pages.
+const RELINQUISHED: u64 = 64;
 
 /// Pages mapped since boot.
 pub static PAGES_MAPPED: AtomicU64 = AtomicU64::new(0);
@@ -151,7 +151,7 @@ fn load(index: usize, vm: &mut Vm, content: &[u8], address: u64) -> Result<(), R
 /// # Errors
 /// No memory is left, or the engine refused.
 pub fn map_zeroed(index: usize, vm: &mut Vm, ipa: u64) -> Result<(), Refusal> {
-    if vm.relinquished >= RELINQUISHED_MAX {
+    if vm.relinquished >= RELINQUISHED.max(vm.pages.len() / RELINQUISHED) {
         teardown::take_relinquished(index, vm);
     }
     if map_block(index, vm, ipa - ipa % BLOCK_SIZE)? {
@@ -189,7 +189,9 @@ fn map_block(index: usize, vm: &mut Vm, ipa: u64) -> Result<bool, Refusal> {
             memory::release_block(block);
             match refused.values[0] {
                 Some(("status", status::ALREADY_MAPPED)) => Ok(false),
-                _ => Err(refused),
+                Some(_) => Err(refused),
+                // No frame is left for a table unless this block is split.
+                None => Ok(false),
             }
         }
     }
