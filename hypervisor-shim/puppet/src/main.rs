@@ -42,6 +42,9 @@ puppet_hammer:                      // x0 = page
     mov     x2, xzr
     mov     x3, xzr
     hvc     #0
+    mov     x4, #30000              // shared for a while, so that its end falls into a use of the page
+3:  subs    x4, x4, #1
+    b.ne    3b
     ldr     x0, ={unshare}
     mov     x1, x19
     mov     x2, xzr
