@@ -115,11 +115,15 @@ def attack(_: Context, name: str = "", self_check: bool = False, list: bool = Fa
 
 
 @command
-def soak(_: Context, minutes: int = 10, seed: int = 0) -> None:
-    """Run random call sequences for a time, comparing the engine with its specification; `--seed 0` draws one."""
+def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200) -> None:
+    """Storms on the booted engine (goes on where it was interrupted), then random calls against the specification."""
     from bulkhead.conformance import soak as conformance
+    from bulkhead.provision import checks
 
-    conformance.main(minutes=minutes, seed=seed)
+    if storms:
+        checks.storms(storms)
+    if minutes:
+        conformance.main(minutes=minutes, seed=seed)
 
 
 @command

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -18,3 +19,11 @@ settings.register_profile(
 )
 settings.load_profile("bulkhead")
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --storms."""
+    help = (
+        "so many lifecycle storms, less those that an earlier run with this engine has done (default: a few)"
+    )
+    parser.addoption("--storms", type=int, default=0, help=help)

@@ -42,6 +42,11 @@ KEEP_SECRETS = f"""
     add x8, x7, x1
     msr tpidr_el0, x8
     mov x8, xzr
+    mov x19, x2
+    mov x20, x3
+    mov x21, x4
+    mov x24, x5
+    mov x28, x6
     ldr x9, ={VM_RAM + PAGE:#x}
 1:  stp x2, x3, [x9]
     stp x4, x5, [x9, #16]

@@ -11,7 +11,7 @@ use bulkhead_core::vcpu::exit::{self, Decision, Exit};
 use bulkhead_core::vcpu::run::{self, Claimed, Run};
 
 use crate::percpu::{COUNTED_CALLS, HostContext};
-use crate::{Machine, gic, hooks, host, resident};
+use crate::{Machine, gic, host, resident};
 
 /// What the assembly does after an exception of the VM: go on with it.
 const RESUME: u64 = 0;
@@ -91,8 +91,6 @@ fn replace(host: &HostContext, frame: Frame) {
         resident::unload(host, RunState::RUNNABLE);
         resident::load(host, frame);
     }
-    // Either whoever stops the machine sees that a vCPU is loaded here, or this CPU sees that it shall stop.
-    hooks::park_if_stopped();
 }
 
 /// A synchronous exception of the VM; what the assembly does next.

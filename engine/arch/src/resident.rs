@@ -10,7 +10,6 @@ use bulkhead_core::vcpu::context::{ResidentRegisters, VcpuContext};
 use bulkhead_core::vcpu::{debug, run};
 use bulkhead_core::vm::Field;
 use core::ptr::with_exposed_provenance_mut;
-use core::sync::atomic::{Ordering, fence};
 
 use crate::cpu::CPTR_TFP;
 use crate::percpu::HostContext;
@@ -46,8 +45,6 @@ pub unsafe fn unload(host: &HostContext, run: RunState) {
     let Some(frame) = loaded(host) else { return };
     // SAFETY: this CPU holds the claim on the frame, so nobody else accesses it.
     unsafe { save(host, &mut *vcpu_pointer(frame)) };
-    // Whoever sees that nothing is loaded here, to scrub the frame, finds it written.
-    fence(Ordering::Release);
     host.loaded.set(0);
     run::release(Machine, frame, run);
 }

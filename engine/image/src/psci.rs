@@ -68,6 +68,11 @@ pub fn claim(cpu: u64, entry: u64, context: u64) -> bool {
     claimed
 }
 
+/// Whether a CPU is on, or on its way.
+pub fn is_on(cpu: u64) -> bool {
+    CPUS[cpu as usize].on.load(Ordering::Acquire) != 0
+}
+
 /// Entry point and x0 of a claimed CPU.
 pub fn destination(cpu: u64) -> (u64, u64) {
     let cpu = &CPUS[cpu as usize];

@@ -1,11 +1,10 @@
 //! Stops every CPU for good: an engine bug, or the machine's end. Trust label: TRUSTED.
 //!
 //! The stage 2 roots of the host and of all VMs are emptied and every TLB invalidated, so whatever runs at EL1 faults
-//! into EL2 and parks. A CPU that has a vCPU loaded is the only one that may still write to a VM's frame, its vCPU's
-//! context: [`everybody`] comes before such a CPU looks (`arch::exits`, after it has noted the vCPU as loaded), or
-//! [`vcpus_are_idle`] sees the note. A CPU that sleeps at EL1 parks when it wakes.
+//! into EL2 and parks: the host at its next instruction, a VM by an exit to the host or where its fault would not make
+//! it leave. A CPU that sleeps at EL1 parks when it wakes.
 
-use core::sync::atomic::{AtomicBool, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use bulkhead_abi::{CPUS_MAX, VM_SLOTS};
 use bulkhead_arch::statics::{CONFIG, VMS};
@@ -13,6 +12,7 @@ use bulkhead_arch::{layout, percpu};
 use bulkhead_core::vm::{Field, State};
 
 use crate::host_stage2::HOST_ROOT;
+use crate::psci;
 use crate::tables::PAGE;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -27,11 +27,10 @@ pub fn park() -> ! {
     }
 }
 
-/// Stops the executing CPU, which is the host's, if all shall stop. Called where the host faults and where a vCPU has
-/// been loaded.
+/// Stops the executing CPU, which is the host's, if all shall stop. Called where the host faults, and where a VM
+/// could fault for ever.
 pub fn park_if_stopped() {
-    fence(Ordering::SeqCst);
-    if STOPPED.load(Ordering::Relaxed) {
+    if STOPPED.load(Ordering::Acquire) {
         PARKED[percpu::current().cpu.get() as usize].store(true, Ordering::Release);
         park();
     }
@@ -39,7 +38,7 @@ pub fn park_if_stopped() {
 
 /// Makes sure that nothing runs below EL2 any more.
 pub fn everybody() {
-    STOPPED.store(true, Ordering::Relaxed);
+    STOPPED.store(true, Ordering::Release);
     empty(HOST_ROOT.address());
     for record in &VMS {
         let word = |field: Field| record[field.0 as usize].load(Ordering::Relaxed);
@@ -51,7 +50,6 @@ pub fn everybody() {
     const { assert!(VMS.len() == VM_SLOTS) };
     // SAFETY: only makes CPUs walk tables again.
     unsafe { core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", options(nostack, preserves_flags)) };
-    fence(Ordering::SeqCst);
 }
 
 fn empty(table: u64) {
@@ -61,12 +59,9 @@ fn empty(table: u64) {
     }
 }
 
-/// Whether no CPU but the executing one can write to a vCPU's context any more; after [`everybody`].
-pub fn vcpus_are_idle() -> bool {
+/// Whether every CPU that is on, but for the executing one, has parked; after [`everybody`].
+pub fn all_parked() -> bool {
     let here = percpu::current().cpu.get();
-    (0..CONFIG.cpus()).filter(|cpu| *cpu != here).all(|cpu| {
-        let idle = PARKED[cpu as usize].load(Ordering::Acquire) || percpu::context(cpu).loaded.get() == 0;
-        fence(Ordering::Acquire);
-        idle
-    })
+    let mut others = (0..CONFIG.cpus()).filter(|cpu| *cpu != here && psci::is_on(*cpu));
+    others.all(|cpu| PARKED[cpu as usize].load(Ordering::Acquire))
 }

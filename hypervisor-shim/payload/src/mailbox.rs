@@ -1,9 +1,10 @@
 //! Calls and programs on any CPU: one mailbox per secondary (trust label: UNTRUSTED).
 //!
-//! States: OFF → (cpu_on) STARTING → IDLE ⇄ CALL or PROGRAM (the boot CPU filled it in) → IDLE. The registers belong
+//! States: OFF → (cpu_on) STARTING → IDLE ⇄ CALL, PROGRAM or STORM (the boot CPU filled it in) → IDLE. The registers belong
 //! to the boot CPU in IDLE and to the secondary otherwise; the state word hands them over. A watchdog on
 //! the CPU's timer ends a `vcpu_run` of a VM that never exits. A program is awaited only when its end is asked for.
 
+use crate::storm;
 use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE};
 use bulkhead_el1::{boot, cpu, gic, hvc, probe};
 use bulkhead_link::message::Refusal;
@@ -14,6 +15,7 @@ const STARTING: u8 = 1;
 const IDLE: u8 = 2;
 const CALL: u8 = 3;
 const PROGRAM: u8 = 4;
+const STORM: u8 = 5;
 
 /// Longest time a VM may run in one call, microseconds.
 const WATCHDOG: u64 = 200_000;
@@ -59,10 +61,13 @@ pub fn secondary(index: usize) -> ! {
     let mailbox = &MAILBOXES[index];
     if let Some(boot) = boot::info() {
         gic::init_cpu(boot);
+        if storm::was_interrupted(index) {
+            storm::run(boot, index);
+        }
         mailbox.state.store(IDLE, Ordering::Release);
         gic::kick(boot, 0);
         loop {
-            serve(boot, mailbox);
+            serve(boot, index, mailbox);
             cpu::wait_for_interrupt();
             gic::service(|_| {});
         }
@@ -70,7 +75,7 @@ pub fn secondary(index: usize) -> ! {
     unreachable!("a secondary starts after the boot CPU")
 }
 
-fn serve(boot: &BootInfo, mailbox: &Mailbox) {
+fn serve(boot: &BootInfo, index: usize, mailbox: &Mailbox) {
     match mailbox.state.load(Ordering::Acquire) {
         CALL => {
             let mut registers = mailbox.take();
@@ -84,6 +89,10 @@ fn serve(boot: &BootInfo, mailbox: &Mailbox) {
             let mut registers = [0; 18];
             registers[0] = syndrome;
             mailbox.put(&registers, IDLE);
+        }
+        STORM => {
+            storm::run(boot, index);
+            mailbox.state.store(IDLE, Ordering::Release);
         }
         _ => return,
     }
@@ -157,4 +166,19 @@ pub fn finish(index: usize) -> Result<(), Refusal> {
         0 => Ok(()),
         syndrome => Err(Refusal::fault(syndrome)),
     }
+}
+
+/// Sends all CPUs that are on into a storm, this one included, and waits until it is over.
+pub fn storm(boot: &BootInfo) -> Result<(), Refusal> {
+    let cpus = boot.cpus as usize;
+    for (index, mailbox) in MAILBOXES.iter().enumerate().take(cpus).skip(1) {
+        mailbox.request(&[0; 18], STORM)?;
+        gic::kick(boot, index);
+    }
+    storm::run(boot, 0);
+    while !storm::is_over(cpus) {
+        (1..cpus).for_each(|index| storm::wake(boot, index));
+        cpu::relax();
+    }
+    MAILBOXES.iter().take(cpus).skip(1).try_for_each(wait_idle)
 }

@@ -2,13 +2,14 @@
 //! CPU, and reports faults (trust label: UNTRUSTED).
 //!
 //! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `read {address, length}`, `write {address, data}`,
-//! `execute {address}`, `begin {cpu, address}`, `finish {cpu}`. It holds no policy and no state beyond one mailbox per
+//! `execute {address}`, `begin {cpu, address}`, `finish {cpu}`, `storm {seed, steps, ..}`. It holds no policy and no state beyond one mailbox per
 //! secondary CPU ([`mailbox`]).
 #![no_std]
 #![no_main]
 
 mod access;
 mod mailbox;
+mod storm;
 
 use bulkhead_abi::BootInfo;
 use bulkhead_el1::channel::{self, Inbox};
@@ -66,6 +67,14 @@ fn handle(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Res
         "execute" => access::execute(request),
         "begin" => mailbox::begin(boot, request.index("cpu", boot.cpus as usize)?, request.u64("address")?),
         "finish" => mailbox::finish(request.index("cpu", boot.cpus as usize)?),
+        "storm" => {
+            storm::prepare(request, boot.cpus as usize)?;
+            mailbox::storm(boot)?;
+            for (name, count) in ["calls", "successes", "switched_off"].into_iter().zip(storm::counts()) {
+                reply.u64(name, count);
+            }
+            Ok(())
+        }
         _ => Err(Refusal::request("unknown operation")),
     }
 }

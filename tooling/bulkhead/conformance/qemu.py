@@ -160,6 +160,10 @@ class QemuBackend:
         """Physical addresses in RAM where `pattern` is."""
         return self._ram.find(pattern)
 
+    def storm(self, *, timeout: float, **plan: int) -> dict[str, int]:
+        """Random calls on all CPUs at once (`payload/src/storm.rs`); how many, and what became of them."""
+        return {name: int(count) for name, count in self._link.call("storm", plan, timeout=timeout).items()}
+
     def hold_lock(self, held: bool) -> None:
         """See Backend: the engine's word `LOCK`, changed from outside."""
         self.poke(self._lock, struct.pack("<Q", held))

@@ -197,6 +197,13 @@ def _pytest(fast: bool, backend: str) -> Step:
     return Step("pytest", command, TEST_SECONDS)
 
 
+def storms(count: int) -> None:
+    """So many lifecycle storms on the booted engine, less those already done with it. Raises CheckFailed."""
+    qemu.ensure()
+    command = [sys.executable, "-m", "pytest", "-v", "tests/boot/test_storms.py", f"--storms={count}"]
+    _run_all([Step("storms", command, TEST_SECONDS)], "soak")
+
+
 # --- clean ----------------------------------------------------------------------------------------------------------
 
 

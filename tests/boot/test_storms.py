@@ -1,0 +1,93 @@
+"""Lifecycle storms: create, run, kill, destroy, map, split, share, reclaim, CPUs off and on, from four CPUs at once.
+
+A few by default; `inv soak` runs 200, goes on where it was interrupted, and leaves in `ci/baselines/storms.json` what
+it found about which engine. That record is a claim: it fails here as soon as the engine is another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boot.storms import CPUS, Storms
+from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.image import build
+from bulkhead.provision import qemu
+
+pytestmark = [pytest.mark.qemu, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = ROOT / "ci" / "baselines" / "storms.json"
+DEFAULT = 8
+CLAIM = 200
+
+Counts = dict[str, int]
+
+
+def engine() -> str:
+    """The engine that storms run on, by the hash of its ELF file."""
+    return hashlib.sha256(build.build("pinned", "payload").elf.read_bytes()).hexdigest()
+
+
+class Progress:
+    """What has been found about this engine so far, in a file that survives an interruption."""
+
+    def __init__(self, name: str) -> None:
+        self.engine = name
+        self._path = ROOT / "build" / "soak" / f"storms-{name[:16]}.json"
+        self.storms: dict[str, Counts] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def note(self, seed: int, counts: Counts) -> None:
+        """A storm is over, and all was well."""
+        self.storms[str(seed)] = counts
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(self.storms))
+        if len(self.storms) >= CLAIM:
+            total = {name: sum(one[name] for one in self.storms.values()) for name in counts}
+            record = {"engine": self.engine, "storms": len(self.storms), "total": total}
+            RECORD.write_text(json.dumps(record, indent=2) + "\n")
+
+
+@pytest.fixture(scope="module")
+def storms() -> Iterator[Storms]:
+    """One machine for all storms: what one leaves behind, the next would meet."""
+    backend = QemuBackend(build.build("pinned", "payload"), str(qemu.ensure()), cpus=CPUS)
+    try:
+        yield Storms(backend)
+    finally:
+        backend.close()
+
+
+@pytest.fixture(scope="module")
+def progress() -> Progress:
+    """Of all runs with this engine."""
+    return Progress(engine())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One case for each seed."""
+    if "seed" in metafunc.fixturenames:
+        count = metafunc.config.getoption("--storms")
+        metafunc.parametrize("seed", range(count or DEFAULT))
+
+
+def test_a_storm_leaves_nothing(
+    storms: Storms, progress: Progress, pytestconfig: pytest.Config, seed: int
+) -> None:
+    if pytestconfig.getoption("--storms") and str(seed) in progress.storms:
+        return  # found before the interruption, about this very engine
+    counts = storms.run(seed)
+    print(f"seed {seed}: {counts}")
+    assert counts["calls"] > counts["successes"] > 20
+    progress.note(seed, counts)
+
+
+def test_the_record_is_about_this_engine() -> None:
+    if RECORD.exists():
+        assert json.loads(RECORD.read_text())["engine"] == engine(), (
+            "run `inv soak` again, or remove the record"
+        )
