@@ -73,7 +73,7 @@ pub fn run(boot: &BootInfo, index: usize) {
         LEFT[index].fetch_sub(1, Ordering::Relaxed);
         STATE[index].store(storm.state, Ordering::Relaxed);
     }
-    let _ = call(id::VCPU_PUT, &[]);
+    attempt(id::VCPU_PUT, &[]);
     LEFT[index].store(0, Ordering::Release);
 }
 
@@ -102,6 +102,11 @@ fn call(function: u64, arguments: &[u64]) -> [u64; 18] {
         SUCCESSES.fetch_add(1, Ordering::Relaxed);
     }
     registers
+}
+
+/// A call whose answer does not matter.
+fn attempt(function: u64, arguments: &[u64]) {
+    let _ = call(function, arguments);
 }
 
 struct Storm<'b> {
@@ -151,19 +156,19 @@ impl Storm<'_> {
             0..=3 => self.build(),
             4..=12 => self.run_vcpu(),
             13 | 14 => self.take_apart(),
-            15 => drop(call(id::VM_KILL, &[self.vm()])),
-            16 => drop(call(id::VCPU_PUT, &[])),
-            17 => drop(call(id::HOST_SPLIT, &[self.block(), self.frame()])),
-            18 | 19 => drop(call(id::VM_SPLIT, &[self.block(), self.frame(), self.frame()])),
-            20 | 21 => drop(call(id::MAP_BLOCK, &[self.vm(), self.ipa_block(), self.block()])),
-            22 => drop(call(id::RECLAIM_BLOCK, &[self.block()])),
-            23 => drop(call(id::RECLAIM, &[self.frame()])),
-            24 => drop(call(id::TABLE_RECLAIM, &[self.frame()])),
-            25 => drop(call(id::SHARE_ACCEPT, &[self.vm(), self.ipa()])),
-            26 => drop(call(id::SHARE_RELEASE, &[self.vm(), self.ipa()])),
+            15 => attempt(id::VM_KILL, &[self.vm()]),
+            16 => attempt(id::VCPU_PUT, &[]),
+            17 => attempt(id::HOST_SPLIT, &[self.block(), self.frame()]),
+            18 | 19 => attempt(id::VM_SPLIT, &[self.block(), self.frame(), self.frame()]),
+            20 | 21 => attempt(id::MAP_BLOCK, &[self.vm(), self.ipa_block(), self.block()]),
+            22 => attempt(id::RECLAIM_BLOCK, &[self.block()]),
+            23 => attempt(id::RECLAIM, &[self.frame()]),
+            24 => attempt(id::TABLE_RECLAIM, &[self.frame()]),
+            25 => attempt(id::SHARE_ACCEPT, &[self.vm(), self.ipa()]),
+            26 => attempt(id::SHARE_RELEASE, &[self.vm(), self.ipa()]),
             27 => self.touch(),
-            28 => drop(call(id::DMA_ALLOW, &[self.block()])),
-            29 => drop(call(id::DMA_REVOKE, &[self.block()])),
+            28 => attempt(id::DMA_ALLOW, &[self.block()]),
+            29 => attempt(id::DMA_REVOKE, &[self.block()]),
             30 if self.index != 0 => self.go_off(),
             _ => wake(self.boot, self.below(self.boot.cpus) as usize),
         }
@@ -172,20 +177,20 @@ impl Storm<'_> {
     /// Builds a VM out of whatever frames come up, as far as the engine goes along.
     fn build(&mut self) {
         let (vm, vcpus) = (self.vm(), 1 + self.below(2));
-        let _ = call(id::VM_CREATE, &[vm, self.frame(), vcpus, 0, RAM, VM_BLOCKS * BLOCK_SIZE, 0, 0, 0, 0, 0, 0]);
-        let _ = call(id::TABLE_DONATE, &[vm, RAM, 2, self.frame()]);
-        let _ = call(id::TABLE_DONATE, &[vm, RAM, 3, self.frame()]);
+        attempt(id::VM_CREATE, &[vm, self.frame(), vcpus, 0, RAM, VM_BLOCKS * BLOCK_SIZE, 0, 0, 0, 0, 0, 0]);
+        attempt(id::TABLE_DONATE, &[vm, RAM, 2, self.frame()]);
+        attempt(id::TABLE_DONATE, &[vm, RAM, 3, self.frame()]);
         let code = self.frame();
         self.write_code(code);
-        let _ = call(id::MAP, &[vm, RAM, code, 1]);
+        attempt(id::MAP, &[vm, RAM, code, 1]);
         for index in 0..vcpus {
             let frame = self.frame();
             if call(id::VCPU_CREATE, &[vm, index, frame])[0] == 0 {
                 VCPUS[self.below(REMEMBERED as u64) as usize].store(frame | vm, Ordering::Relaxed);
-                let _ = call(id::VCPU_SET_ENTRY, &[frame, RAM, self.below(1 << 31)]);
+                attempt(id::VCPU_SET_ENTRY, &[frame, RAM, self.below(1 << 31)]);
             }
         }
-        let _ = call(id::ACTIVATE, &[vm]);
+        attempt(id::ACTIVATE, &[vm]);
     }
 
     /// The guest's code, unless the frame has just become somebody else's.
@@ -218,7 +223,7 @@ impl Storm<'_> {
                 (0, exit::IRQ) => gic::service(|_| {}),
                 (0, exit::MEM_FAULT) => self.serve_fault(vm, data0),
                 (0, exit::SHARE) => self.serve_share(vm, data1),
-                (0, exit::NEEDS_SPLIT) => drop(call(id::VM_SPLIT, &[self.block(), self.frame(), self.frame()])),
+                (0, exit::NEEDS_SPLIT) => attempt(id::VM_SPLIT, &[self.block(), self.frame(), self.frame()]),
                 (0, exit::DIED) => return,
                 (0, _) => (),
                 _ => return,
@@ -229,11 +234,11 @@ impl Storm<'_> {
     /// Memory for a VM that has faulted.
     fn serve_fault(&mut self, vm: u64, ipa: u64) {
         if self.below(3) == 0 {
-            let _ = call(id::MAP_BLOCK, &[vm, ipa & !(BLOCK_SIZE - 1), self.block()]);
+            attempt(id::MAP_BLOCK, &[vm, ipa & !(BLOCK_SIZE - 1), self.block()]);
             return;
         }
-        let _ = call(id::TABLE_DONATE, &[vm, ipa, 3, self.frame()]);
-        let _ = call(id::MAP, &[vm, ipa, self.frame(), 0]);
+        attempt(id::TABLE_DONATE, &[vm, ipa, 3, self.frame()]);
+        attempt(id::MAP, &[vm, ipa, self.frame(), 0]);
     }
 
     fn serve_share(&mut self, vm: u64, ipa: u64) {
@@ -242,7 +247,7 @@ impl Storm<'_> {
             // SAFETY: as in `write_code`.
             let _ = unsafe { probe::read(frame, 8) };
             if self.below(2) == 0 {
-                let _ = call(id::SHARE_RELEASE, &[vm, ipa]);
+                attempt(id::SHARE_RELEASE, &[vm, ipa]);
             }
         }
     }
@@ -250,18 +255,18 @@ impl Storm<'_> {
     /// Everything that a VM could have, by trying all there is.
     fn take_apart(&mut self) {
         let vm = self.vm();
-        let _ = call(id::VM_KILL, &[vm]);
+        attempt(id::VM_KILL, &[vm]);
         let blocks = (0..planned(5)).map(|number| planned(4) + number * BLOCK_SIZE);
         let inside = |base: u64, count: u64| (0..count).map(move |number| base + number * FRAME_SIZE);
         let in_blocks = planned(5) * (BLOCK_SIZE / FRAME_SIZE);
         let frames = || inside(planned(2), planned(3)).chain(inside(planned(4), in_blocks));
-        blocks.for_each(|block| drop(call(id::RECLAIM_BLOCK, &[block])));
-        frames().for_each(|frame| drop(call(id::RECLAIM, &[frame])));
+        blocks.for_each(|block| attempt(id::RECLAIM_BLOCK, &[block]));
+        frames().for_each(|frame| attempt(id::RECLAIM, &[frame]));
         // Level 3 tables before those of level 2, wherever they are.
         for _ in 0..2 {
-            frames().for_each(|frame| drop(call(id::TABLE_RECLAIM, &[frame])));
+            frames().for_each(|frame| attempt(id::TABLE_RECLAIM, &[frame]));
         }
-        let _ = call(id::VM_DESTROY, &[vm]);
+        attempt(id::VM_DESTROY, &[vm]);
     }
 
     /// CPU_OFF; another CPU brings this one back, which goes on where it was.
@@ -269,7 +274,7 @@ impl Storm<'_> {
         STATE[self.index].store(self.state, Ordering::Relaxed);
         SWITCHED_OFF.fetch_add(1, Ordering::Relaxed);
         ASLEEP[self.index].store(OFF, Ordering::Release);
-        let _ = call(standard::PSCI_CPU_OFF, &[]);
+        attempt(standard::PSCI_CPU_OFF, &[]);
         // Refused: awake all the time.
         ASLEEP[self.index].store(AWAKE, Ordering::Release);
     }

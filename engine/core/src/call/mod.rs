@@ -6,9 +6,9 @@
 
 pub mod activate;
 pub mod dispatch;
-pub mod first_touch;
 pub mod dma_allow;
 pub mod dma_revoke;
+pub mod first_touch;
 pub mod host_split;
 pub mod map;
 pub mod map_block;
