@@ -9,7 +9,7 @@ Calling convention: SMC Calling Convention 1.2 (Arm DEN 0028).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -150,7 +150,7 @@ def load(path: Path = TABLE) -> Abi:
         calls=tuple(Call(**_tuples(c)) for c in raw["call"]),
         standards=tuple(Standard(**_tuples(s)) for s in raw["standard"]),
     )
-    for label, pairs in {
+    columns: dict[str, Sequence[tuple[object, object]]] = {
         "status": [(s.name, s.value) for s in abi.statuses],
         "exit": [(e.name, e.value) for e in abi.exits],
         "feature": [(f.name, f.bit) for f in abi.features],
@@ -158,7 +158,8 @@ def load(path: Path = TABLE) -> Abi:
         "call of the host": _numbered(abi, "host"),
         "call of a VM": _numbered(abi, "vm"),
         "call": [(c.name, (c.caller, c.id)) for c in abi.calls],
-    }.items():
+    }
+    for label, pairs in columns.items():
         for column in zip(*pairs, strict=True):
             if len(set(column)) != len(column):
                 raise ValueError(f"{path}: a {label} name or number is declared twice")

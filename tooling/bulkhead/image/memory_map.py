@@ -274,14 +274,14 @@ def _platform() -> Iterator[str]:
         yield f"\n/// {f.name}: {f.why}."
         ids = hexadecimal(f.device << 16 | f.vendor)
         yield f"pub const {f.name}: PciFunction = PciFunction {{ ids: {ids}, lasting: {str(f.lasting).lower()} }};"
-    names = ", ".join(f.name for f in PCI_FUNCTIONS)
+    functions = ", ".join(f.name for f in PCI_FUNCTIONS)
     yield "\n/// The allow-list of PCIe functions."
-    yield f"pub const PCI_FUNCTIONS: [PciFunction; {len(PCI_FUNCTIONS)}] = [{names}];"
+    yield f"pub const PCI_FUNCTIONS: [PciFunction; {len(PCI_FUNCTIONS)}] = [{functions}];"
     yield "\n/// All device addresses of the platform, withheld ones too: base and bytes. No RAM lies there."
     every = [(d.base, d.stride * CPUS_MAX or d.size) for d in VIRT if d.name != "GICR_SGI"]
     yield f"pub const ALL_DEVICES: [(u64, u64); {len(every)}] = ["
-    for base, size in every:
-        yield f"    ({hexadecimal(base)}, {hexadecimal(size)}),"
+    for first, length in every:
+        yield f"    ({hexadecimal(first)}, {hexadecimal(length)}),"
     yield "];"
     yield "\n/// Interrupt id of UART1, the management channel."
     yield f"pub const UART1_INTID: u64 = {UART1_INTID};"
