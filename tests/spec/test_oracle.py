@@ -62,7 +62,8 @@ class Calls(RuleBasedStateMachine):
         invariants.check(Snapshot.take(self.machine))
 
     def teardown(self) -> None:
-        """The next example has a machine of its own."""
+        """Tables reach what records grant; the next example has a machine of its own."""
+        invariants.check_reach(self.machine)
         self.backend.close()
 
 
@@ -193,3 +194,22 @@ def test_a_single_wrong_word_violates_the_invariants(machine: Machine, vm: Build
     with pytest.raises(AssertionError, match="do not agree"):
         invariants.check(Snapshot.take(machine))
     backend.poke(address, right)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("whose", ["the host", "devices", "VM 0"])
+def test_a_leaf_too_many_is_reach_that_no_record_grants(machine: Machine, vm: Build, whose: str) -> None:
+    one = vm()
+    page, layout, backend = one.page(RAM), machine.layout, machine.backend
+    number = (machine.take_block() - layout.ram_base) // BLOCK
+    address, leaf = {
+        "the host": (machine.host_table(page) + machine.index(page) % 512 * 8, page | 0x7FF),
+        "devices": (layout.dma_level2 + 8 * number, layout.ram_base + number * BLOCK | 0x7FD),
+        "VM 0": (one.tables[3, RAM] + 8, machine.take() | 0x7FF),
+    }[whose]
+    invariants.check_reach(machine)
+    assert isinstance(backend, HostBackend)
+    backend.poke(address, leaf.to_bytes(8, "little"))
+    with pytest.raises(AssertionError, match=whose):
+        invariants.check_reach(machine)
+    backend.poke(address, bytes(8))

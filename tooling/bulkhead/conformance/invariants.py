@@ -10,6 +10,9 @@ from dataclasses import replace
 
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.snapshot import Snapshot, unpack
+from bulkhead.conformance.view import MachineView
+from bulkhead.conformance.walk import Memory
+from bulkhead.inspect.checks import isolation_faults
 from bulkhead.inspect.pagetable import ADDRESS, VALID
 from bulkhead.inspect.records import OF_A_VM, VM_RECORD, VM_SLOTS, FrameRecord, Kind, VmRecord, VmState
 
@@ -149,3 +152,10 @@ def check(snapshot: Snapshot) -> None:
     __tracebackhide__ = True
     violations = list(Consistency(snapshot).violations())
     assert not violations, "records and tables do not agree:\n  " + "\n  ".join(violations[:20])
+
+
+def check_reach(memory: Memory) -> None:
+    """AssertionError naming what the tables of host, devices and VMs reach and the records do not grant."""
+    __tracebackhide__ = True
+    faults = isolation_faults(MachineView(memory))
+    assert not faults, "the hardware reaches what it must not:\n  " + "\n  ".join(faults[:20])

@@ -95,6 +95,7 @@ def machine(bulkhead_backend: Backend) -> Iterator[Machine]:
     try:
         yield machine
         invariants.check(Snapshot.take(machine))
+        invariants.check_reach(machine)
         dismantle(machine)
         if not machine.needs_reset:
             _check_left(before.changes(Snapshot.take(machine)))

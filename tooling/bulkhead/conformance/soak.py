@@ -57,6 +57,7 @@ def live(choices: random.Random, steps: int, deadline: float, label: str) -> tup
             history.append(one_step(oracle, proposer, choices, cpu))
             if step % 50 == 0:
                 invariants.check(Snapshot.take(machine))
+                invariants.check_reach(machine)
     except AssertionError as error:
         lines = "\n  ".join(history[-TAIL:])
         raise CheckFailed(f"{error}\nthe last calls:\n  {lines}", where=f"seed {label}") from error
