@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from attack import programs
 from attack.programs import IDLE, RAM, RESULTS, STOP
+from boot.machines import BOOT_INFO, BootInfo
 from bulkhead import abi
 from bulkhead.attack import Attack
 from bulkhead.attack import Machine as Needs
@@ -121,7 +122,8 @@ class Arena:
         before = Snapshot.take(self.machine)
         try:
             yield
-            self._afterwards(before)
+            if self.backend.machine.alive:
+                self._afterwards(before)
         except BaseException:
             self.machine.needs_reset = True
             raise
@@ -282,6 +284,10 @@ class Arena:
         esr = self._syndrome(source, what)
         assert esr >> 26 == UNDEFINED, f"{what}: unexpected syndrome {esr:#x}"
 
+    def fault(self, source: str) -> int:
+        """ESR_EL1 of the fault that ends a host program."""
+        return self._syndrome(source, "a program that must fault")
+
     def _syndrome(self, source: str, what: str) -> int:
         try:
             self.host(source)
@@ -346,6 +352,12 @@ class Arena:
             with suppress(HostFault):
                 strike(target)
             assert self.machine.physical(target) == before, f"{what} has written to {name}"
+
+    @property
+    def boot_info(self) -> BootInfo:
+        """What the engine has told the host."""
+        place = self.backend.link.call("ping")["boot_info"]
+        return BootInfo.decode(self.read(place, BOOT_INFO.size))
 
     # What there is to reach for
 

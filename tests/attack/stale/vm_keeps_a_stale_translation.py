@@ -18,21 +18,7 @@ from bulkhead.conformance.backend import PAGE
 def carry_out(arena: Arena) -> None:
     victim = arena.victim("secret x20\n add x20, x20, #0x1000\n 1: add x1, x1, #1\n str x1, [x20]\n b 1b")
     page = victim.vm.page(SECRET + PAGE)
-    arena.begin(f"""
-        isb
-        mrs     x0, cntpct_el0
-        ldr     x1, =12500000            // an exit, should nothing else end the run
-        add     x0, x0, x1
-        msr     cntp_cval_el0, x0
-        mov     x0, #1
-        msr     cntp_ctl_el0, x0
-        isb
-        vcpu_run {victim.context:#x}
-        msr     cntp_ctl_el0, xzr
-        isb
-        result  0, x0
-        result  1, x1
-    """)
+    arena.begin(f"timed_run {victim.context:#x}")
     arena.wait(lambda: any(arena.machine.physical(page, 8)), "the VM to store")
     victim.vm.kill()
     arena.machine.ok("reclaim", frame=page)

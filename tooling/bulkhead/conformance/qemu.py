@@ -57,6 +57,7 @@ class QemuBackend:
 
         The files are copied first: what is built meanwhile must not slip into a later boot of the same session.
         """
+        self.images = images
         self._files = tempfile.TemporaryDirectory(prefix="bulkhead-")
         kernel = Path(shutil.copy(images.image, self._files.name))
         self._symbols = Symbols(Path(shutil.copy(images.elf, self._files.name)))
@@ -134,6 +135,11 @@ class QemuBackend:
     def machine(self) -> QemuMachine:
         """The machine itself."""
         return self._machine
+
+    @property
+    def link(self) -> Link:
+        """The link to the payload."""
+        return self._link
 
     @property
     def symbols(self) -> Symbols:

@@ -1,0 +1,21 @@
+"""The host kills a VM that shares a page with it, and keeps the page out of the scrub."""
+
+from attack.arena import Arena
+from attack.sharer import SHARED, accepted, sharer
+from bulkhead.attack import attack
+from bulkhead.conformance.backend import PAGE
+
+
+@attack(
+    by="host",
+    against="P4",
+    refused="reclaim takes an accepted page out of the host's stage 2 before it is zeroed",
+)
+def carry_out(arena: Arena) -> None:
+    victim = sharer(arena, f"call 0xc6000003, {SHARED:#x}")
+    page = accepted(arena, victim)
+    arena.write(page, b"the host's own")
+    victim.vm.kill()
+    assert arena.status("share_release", vm=victim.slot, ipa=SHARED) == "BAD_STATE"
+    arena.machine.ok("reclaim", frame=page)
+    assert arena.read(page, PAGE) == bytes(PAGE), "a page comes back from a dead VM with content"
