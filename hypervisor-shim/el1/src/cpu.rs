@@ -113,6 +113,25 @@ pub fn start(boot: &BootInfo, cpu: usize) -> Result<(), u64> {
     if registers[0] == 0 { Ok(()) } else { Err(registers[0]) }
 }
 
+/// Turns this CPU off by PSCI CPU_OFF. Returns the status if the engine refuses.
+pub fn off() -> u64 {
+    let mut registers = [0; 18];
+    registers[0] = standard::PSCI_CPU_OFF;
+    hvc::raw(&mut registers);
+    registers[0]
+}
+
+/// Whether CPU `cpu` is off, by PSCI AFFINITY_INFO.
+#[must_use]
+pub fn is_off(boot: &BootInfo, cpu: usize) -> bool {
+    const OFF: u64 = 1;
+    let mut registers = [0; 18];
+    registers[0] = standard::PSCI_AFFINITY_INFO;
+    registers[1] = affinity_of(boot, cpu);
+    hvc::raw(&mut registers);
+    registers[0] == OFF
+}
+
 /// Turns the machine off by PSCI SYSTEM_OFF. Returns the status if the engine refuses.
 pub fn system_off() -> u64 {
     let mut registers = [0; 18];

@@ -32,11 +32,10 @@ fn main(boot: &'static BootInfo) -> ! {
     }
     memory::init(boot);
     for index in 1..boot.cpus as usize {
-        if let Err(status) = cpu::start(boot, index) {
+        if let Err(status) = schedule::start_cpu(boot, index) {
             log!("CPU {index} does not start: PSCI {status:#x}; {index} CPUs have to do");
             break;
         }
-        schedule::add_cpu();
     }
     channel::event("ready", |_| {});
     let mut inbox = Inbox::new();
@@ -62,10 +61,20 @@ fn cpu_loop(mut chores: impl FnMut()) -> ! {
         // First the interrupts, then what they are about: one that comes later is pending and ends the wait below.
         schedule::take_interrupts();
         chores();
-        scheduler.give_up_dead();
+        scheduler.give_up();
+        if !schedule::is_online(cpu::index()) {
+            turn_off();
+        }
         if let Some(deadline) = scheduler.run_next() {
             cpu::set_timer(deadline);
             cpu::wait_for_interrupt();
         }
     }
+}
+
+/// Turns this CPU off; its vCPU has been given up.
+fn turn_off() {
+    let status = cpu::off();
+    log!("CPU {} does not go off: PSCI {status:#x}", cpu::index());
+    schedule::add_cpu(cpu::index());
 }

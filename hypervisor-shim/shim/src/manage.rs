@@ -1,7 +1,7 @@
 //! The operations of the management channel (trust label: UNTRUSTED).
 //!
-//! `ping`, `start`, `console`, `stop`, `destroy`, `stats`, `log`, `probe`, `poke`, `peek`, `vms`, `shutdown`;
-//! arguments and results are in the README. Only the boot CPU gets here, one request at a time.
+//! `ping`, `start`, `console`, `stop`, `destroy`, `stats`, `log`, `probe`, `poke`, `peek`, `vms`, `cpu_off`, `cpu_on`,
+//! `shutdown`; arguments and results are in the README. Only the boot CPU gets here, one request at a time.
 
 use crate::vm::{SLOTS, SLOTS_MAX, State};
 use crate::{build, devices, memory, schedule, teardown};
@@ -36,6 +36,8 @@ pub fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply
         "poke" => poke(request, reply)?,
         "peek" => peek(request, reply)?,
         "vms" => vms(reply),
+        "cpu_off" => cpu_off(boot, cpu_argument(boot, request)?)?,
+        "cpu_on" => cpu_on(boot, cpu_argument(boot, request)?)?,
         "shutdown" => shutdown()?,
         _ => return Err(Refusal::request("unknown operation")),
     }
@@ -258,6 +260,38 @@ fn vms(reply: &mut Answer) {
         });
     }
     reply.put(|encoder| encoder.end()?.ok());
+}
+
+/// A CPU other than the boot CPU, which serves the management channel.
+fn cpu_argument(boot: &'static BootInfo, request: &Request) -> Result<usize, Refusal> {
+    match request.index("cpu", boot.cpus as usize)? {
+        0 => Err(Refusal::request("the boot CPU stays on")),
+        cpu => Ok(cpu),
+    }
+}
+
+fn cpu_off(boot: &'static BootInfo, cpu: usize) -> Result<(), Refusal> {
+    /// Longest wait for the CPU to end its turn, microseconds.
+    const PATIENCE: u64 = 2_000_000;
+    if !schedule::is_online(cpu) {
+        return Err(Refusal::state("the CPU is off"));
+    }
+    schedule::remove_cpu(cpu);
+    let deadline = cpu::now().saturating_add(cpu::ticks(PATIENCE));
+    while !cpu::is_off(boot, cpu) {
+        if cpu::now() >= deadline {
+            return Err(Refusal::state("the CPU does not go off"));
+        }
+        cpu::relax();
+    }
+    Ok(())
+}
+
+fn cpu_on(boot: &'static BootInfo, cpu: usize) -> Result<(), Refusal> {
+    if schedule::is_online(cpu) {
+        return Err(Refusal::state("the CPU is on"));
+    }
+    schedule::start_cpu(boot, cpu).map_err(|status| Refusal::call("PSCI CPU_ON", status, 0))
 }
 
 fn shutdown() -> Result<(), Refusal> {

@@ -1,11 +1,12 @@
 //! Which vCPU runs where and when (trust label: UNTRUSTED).
 //!
-//! vCPU i of every VM runs on CPU i modulo the number of CPUs, in turns of at most [`SLICE`] while others wait.
-//! A CPU with nothing to run sleeps until an interrupt: a kick from another CPU, its timer, or the UART.
+//! vCPU i of VM j runs on CPU i + j modulo the number of CPUs, counted among those that are on, in turns of at most
+//! [`SLICE`] while others wait. When a CPU goes or comes, vCPUs move: the CPU that has one loaded gives it up, the other
+//! tries until it has. A CPU with nothing to run sleeps until an interrupt: a kick, its timer, or the UART.
 
 use crate::exits::{self, Next};
 use crate::vm::{Activity, SLOTS, SLOTS_MAX, State, Vm};
-use bulkhead_abi::{CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
+use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE, VCPUS_MAX};
 use bulkhead_el1::{boot, cpu, gic, hvc, uart};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,28 +15,50 @@ const SLICE: u64 = 2_000;
 const PLACES: usize = SLOTS_MAX * VCPUS_MAX;
 const NOTHING: usize = usize::MAX;
 
-/// CPUs that run: the first ones.
-static CPUS: AtomicUsize = AtomicUsize::new(1);
-/// The VM whose vCPU is loaded on each CPU, or [`NOTHING`].
+/// CPUs that run, a bit for each.
+static ONLINE: AtomicUsize = AtomicUsize::new(1);
+/// The place of the vCPU that is loaded on each CPU, or [`NOTHING`].
 static LOADED: [AtomicUsize; CPUS_MAX] = [const { AtomicUsize::new(NOTHING) }; CPUS_MAX];
 /// Something new to run, or to give up, on each CPU.
 static ATTENTION: [AtomicBool; CPUS_MAX] = [const { AtomicBool::new(false) }; CPUS_MAX];
 /// The UART has something for the boot CPU.
 static RECEIVED: AtomicBool = AtomicBool::new(false);
 
-/// Number of CPUs that run.
-pub fn cpus() -> usize {
-    CPUS.load(Ordering::Acquire)
+/// Whether a CPU takes part.
+pub fn is_online(cpu: usize) -> bool {
+    ONLINE.load(Ordering::Acquire) >> cpu & 1 != 0
 }
 
-/// One more CPU has been started; before any VM is.
-pub fn add_cpu() {
-    CPUS.fetch_add(1, Ordering::Release);
+/// Starts a CPU, which takes its share of the vCPUs.
+///
+/// # Errors
+/// The PSCI error code.
+pub fn start_cpu(boot: &BootInfo, cpu: usize) -> Result<(), u64> {
+    // First the share: a CPU that has none turns itself off.
+    add_cpu(cpu);
+    cpu::start(boot, cpu).inspect_err(|_| remove_cpu(cpu))
+}
+
+/// A CPU that is on takes its share of the vCPUs.
+pub fn add_cpu(cpu: usize) {
+    ONLINE.fetch_or(1 << cpu, Ordering::AcqRel);
+    kick_all();
+}
+
+/// The other CPUs take over the vCPUs of `cpu`, which turns itself off.
+pub fn remove_cpu(cpu: usize) {
+    ONLINE.fetch_and(!(1 << cpu), Ordering::AcqRel);
+    kick(cpu);
+    kick_all();
 }
 
 /// The CPU that vCPU `vcpu` of the VM in slot `vm` runs on: neighbours in a VM apart, and small VMs apart.
 fn place_of(vm: usize, vcpu: usize) -> usize {
-    (vm + vcpu) % cpus()
+    let mut online = ONLINE.load(Ordering::Acquire);
+    for _ in 0..(vm + vcpu) % online.count_ones().max(1) as usize {
+        online &= online - 1;
+    }
+    online.trailing_zeros() as usize % CPUS_MAX
 }
 
 /// Takes this CPU's pending interrupts. The UART stays masked until the boot CPU has emptied it.
@@ -64,7 +87,7 @@ pub fn kick_vcpu(vm: usize, vcpu: usize) {
 
 /// Makes every CPU look for work.
 pub fn kick_all() {
-    (0..cpus()).for_each(kick);
+    (0..CPUS_MAX).filter(|cpu| is_online(*cpu)).for_each(kick);
 }
 
 /// Kicks the CPUs of those vCPUs of `vm`, in slot `index`, that its interrupt controller has something for.
@@ -78,14 +101,19 @@ pub fn notify(index: usize, vm: &mut Vm) {
 
 /// Whether some CPU still has a vCPU of VM `vm` loaded.
 pub fn is_loaded(vm: usize) -> bool {
-    LOADED.iter().any(|loaded| loaded.load(Ordering::Acquire) == vm)
+    LOADED.iter().any(|loaded| loaded.load(Ordering::Acquire) / VCPUS_MAX == vm)
 }
 
 /// Unloads this CPU's vCPU if its VM is `vm`.
 pub fn unload(vm: usize) {
-    let loaded = &LOADED[cpu::index()];
-    if loaded.load(Ordering::Relaxed) == vm && hvc::patiently(hvc::vcpu_put).is_ok() {
-        loaded.store(NOTHING, Ordering::Release);
+    if LOADED[cpu::index()].load(Ordering::Relaxed) / VCPUS_MAX == vm {
+        put();
+    }
+}
+
+fn put() {
+    if hvc::patiently(hvc::vcpu_put).is_ok() {
+        LOADED[cpu::index()].store(NOTHING, Ordering::Release);
     }
 }
 
@@ -101,11 +129,18 @@ impl Scheduler {
         Self { cpu: cpu::index(), last: 0 }
     }
 
-    /// Unloads a vCPU whose VM runs no more, so that its frame can be reclaimed.
-    pub fn give_up_dead(&self) {
-        let loaded = LOADED[self.cpu].load(Ordering::Relaxed);
-        if SLOTS.get(loaded).is_some_and(|slot| slot.state() != State::Running) {
-            unload(loaded);
+    /// Unloads a vCPU whose VM runs no more, so that its frame can be reclaimed, or that belongs to another CPU by now.
+    pub fn give_up(&self) {
+        let place = LOADED[self.cpu].load(Ordering::Relaxed);
+        if place == NOTHING {
+            return;
+        }
+        let (index, vcpu) = (place / VCPUS_MAX, place % VCPUS_MAX);
+        if SLOTS[index].state() != State::Running {
+            put();
+        } else if place_of(index, vcpu) != self.cpu {
+            put();
+            kick_vcpu(index, vcpu);
         }
     }
 
@@ -149,7 +184,7 @@ impl Scheduler {
     fn turn(&self, index: usize, vcpu: usize) {
         // Until the slice ends if another vCPU is ready, else until one could be.
         let mut end = self.pick(Some(self.last)).map_or_else(|deadline| deadline, |_| self.slice_end());
-        LOADED[self.cpu].store(index, Ordering::Release);
+        LOADED[self.cpu].store(self.last, Ordering::Release);
         loop {
             match self.enter(index, vcpu, end) {
                 Next::Again => {}

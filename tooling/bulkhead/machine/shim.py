@@ -197,6 +197,14 @@ class Shim:
             for one in self.link.call("vms")["vms"]
         ]
 
+    def cpu_off(self, cpu: int) -> None:
+        """Take a CPU out of service; its vCPUs go on elsewhere."""
+        self.link.call("cpu_off", {"cpu": cpu})
+
+    def cpu_on(self, cpu: int) -> None:
+        """Put it back into service."""
+        self.link.call("cpu_on", {"cpu": cpu})
+
     def shutdown(self) -> None:
         """Ask for the machine to be switched off; refused while any VM exists."""
         self.link.call("shutdown")
