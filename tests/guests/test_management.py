@@ -34,6 +34,14 @@ REFUSED: dict[str, tuple[str, dict[str, object]]] = {
     "RAM that wraps": ("start", {**START, "ram": [[0xFFFF_FFFF_FFFF_F000, 0x2000]]}),
     "more RAM than there are addresses": ("start", {**START, "ram": [[0x4000_0000, 1 << 60]]}),
     "kernel outside RAM": ("start", {**START, "kernel_address": 0x1000}),
+    "disk that is not in the store": ("start", {**START, "disk": "no such file"}),
+    "disk that is no name": ("start", {**START, "disk": 7}),
+    "disk smaller than its image": ("start", {**START, "disk": KERNEL, "disk_size": 512}),
+    "disk of absurd size": ("start", {**START, "disk_size": (1 << 64) - 1}),
+    "disk larger than a disk can be": ("start", {**START, "disk_size": (128 << 20) + 1}),
+    "disk of a VM that cannot be": ("start", {**START, "disk_size": 8 << 20, "ram": [[0x4000_0000, 1]]}),
+    "first program that is not aligned": ("start", {**START, "first": b"1234", "first_address": 0x4000_0001}),
+    "first program outside RAM": ("start", {**START, "first": b"1234", "first_address": 0x1000}),
     "device tree that is no bytes": ("start", {**START, "dtb": 7}),
 }
 

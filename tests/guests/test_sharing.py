@@ -25,9 +25,9 @@ from guests.puppet import (
     WRITE,
     Driver,
     Puppet,
-)  # fmt: skip
+)
 
-pytestmark = [pytest.mark.qemu, pytest.mark.guest]
+pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
 
 KVM = uuid.UUID("28b46fb6-2ec5-11e9-a9ca-4b564d003a74")  # Linux include/linux/arm-smccc.h
 RINGS = (puppet.TABLE, puppet.AVAILABLE, puppet.USED)
