@@ -129,7 +129,7 @@ pub mod id {
     pub const RECLAIM_BLOCK: u64 = 0xC6000013;
     /// `dma_allow(block)`, by the host: let the host's devices reach a host block through the SMMU; no frame of it can change hands meanwhile. NOT_SUPPORTED without an SMMU.
     pub const DMA_ALLOW: u64 = 0xC6000020;
-    /// `dma_revoke(block)`, by the host: end a DMA window; the SMMU holds no translation of it when the call returns. NOT_SUPPORTED without an SMMU.
+    /// `dma_revoke(block)`, by the host: end a DMA window; no translation of it is left when the call returns, and functions that keep addresses (NVMe) have been reset. NOT_SUPPORTED without an SMMU.
     pub const DMA_REVOKE: u64 = 0xC6000021;
     /// `device_assign()`, by the host: reserved: device assignment.
     pub const DEVICE_ASSIGN: u64 = 0xC6000022;
