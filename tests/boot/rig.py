@@ -103,6 +103,12 @@ class Vm:
         """x1 and up of vcpu_run: class, three words of data, ..."""
         return self.rig.ok("vcpu_run", self.contexts[vcpu], reply, 0, 0, 0, control, cpu=cpu)
 
+    def run_on(self, vcpu: int = 0, reply: int = 0, cpu: int = 0) -> list[int]:
+        """As `run`, through interrupts of the host."""
+        while (answer := self.run(vcpu, reply, cpu=cpu))[0] == EXITS["IRQ"]:
+            pass
+        return answer
+
     def memory(self, ipa: int, length: int) -> bytes:
         """The VM's memory, read behind its back."""
         return self.rig.raw(self.pages[ipa & -PAGE] + ipa % PAGE, length)

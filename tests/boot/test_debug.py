@@ -72,6 +72,7 @@ OPENS = """
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A machine for each CPU model."""
     with booted(cpu_model=request.param) as rig:
+        rig.link.call("cpu_on", {"cpu": 1})
         yield rig
 
 
@@ -97,9 +98,9 @@ def log(vm: Vm) -> list[tuple[int, int, int]]:
     return [(lines[n], lines[n + 1], lines[n + 2]) for n in range(0, 96, 3) if lines[n : n + 3] != [0, 0, 0]]
 
 
-def finish(vm: Vm, vcpu: int = 0) -> None:
-    """Runs the vCPU to the end of its program."""
-    answer = vm.run(vcpu)
+def finish(vm: Vm, cpu: int = 0) -> None:
+    """Runs vCPU 0 to the end of its program."""
+    answer = vm.run_on(cpu=cpu)
     assert answer[:2] == [EXITS["HOST_CALL"], 0x600D], answer
 
 
@@ -142,13 +143,15 @@ BREAKPOINTS_AND_WATCHPOINTS = f"""
 
 
 @pytest.mark.qemu
-def test_two_breakpoints_and_two_watchpoints(rig: Rig) -> None:
-    vm = start(rig, 0, BREAKPOINTS_AND_WATCHPOINTS)
-    idle = start(rig, 1, f"ldr x11, ={DATA:#x}\n{OPENS}\nldr x0, [x11, #0x40]\nstr x0, [x11, #0x80]")
-    assert vm.run()[:2] == [EXITS["HOST_CALL"], 1]
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_two_breakpoints_and_two_watchpoints(rig: Rig, cpu: int) -> None:
+    """They are set on CPU 0 and hit on `cpu`."""
+    vm = start(rig, 10 + cpu, BREAKPOINTS_AND_WATCHPOINTS)
+    idle = start(rig, 20 + cpu, f"ldr x11, ={DATA:#x}\n{OPENS}\nldr x0, [x11, #0x40]\nstr x0, [x11, #0x80]")
+    assert vm.run_on()[:2] == [EXITS["HOST_CALL"], 1]
     finish(idle)  # another VM takes the CPU and its debug registers in between
     assert log(idle) == []
-    finish(vm)
+    finish(vm, cpu)
     first, second, identity, bcr, wcr, bvr, control = words(vm, RESULTS, 7)
     assert identity & 0xF == 6
     assert identity >> 12 & 0xF >= 1, "two breakpoints"
@@ -193,7 +196,7 @@ def test_steps_cross_the_instructions_that_exit_or_are_emulated(rig: Rig) -> Non
     nop
     """
     vm = start(rig, 2, body)
-    ways = [vm.run()[0] for _ in range(2)]
+    ways = [vm.run_on()[0] for _ in range(2)]
     assert ways == [EXITS["MMIO_READ"], EXITS["MMIO_WRITE"]]
     finish(vm)
     (start_address,) = words(vm, RESULTS, 1)
@@ -323,10 +326,10 @@ def test_nobody_else_is_stopped(rig: Rig) -> None:
     )
     one = start(rig, 3, body, vcpus=2, here=here)
     other = start(rig, 4, f"{OPENS}\nldr x0, ={HERE:#x}\nblr x0", here=here)
-    assert one.run()[0] == EXITS["PSCI"]
-    assert one.run()[:2] == [EXITS["HOST_CALL"], 1]
+    assert one.run_on()[0] == EXITS["PSCI"]
+    assert one.run_on()[:2] == [EXITS["HOST_CALL"], 1]
     assert host.run() == [0, 0], "breakpoints of the VM stop the host"
-    assert one.run(1)[:2] == [EXITS["HOST_CALL"], 0x77]
+    assert one.run_on(1)[:2] == [EXITS["HOST_CALL"], 0x77]
     finish(other)
     assert log(other) == []
     finish(one)
