@@ -15,7 +15,9 @@ import pytest
 
 from boot.storms import CPUS, Storms
 from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.errors import MachineError
 from bulkhead.image import build
+from bulkhead.image.variant import Edit, build_variant
 from bulkhead.provision import qemu
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
@@ -24,6 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "ci" / "baselines" / "storms.json"
 DEFAULT = 8
 CLAIM = 200
+
+REMOVED = {
+    "scrubbing": Edit("engine/core/src/call/mod.rs", "hw.zero_frame(frame);", ""),
+    "the lock": Edit(
+        "engine/arch/src/machine.rs", "let taken = exchange(LOCK.as_ptr(), 0, 1);", "let taken = true;"
+    ),
+}
+"""Protections without which storms must come to grief."""
 
 Counts = dict[str, int]
 
@@ -84,6 +94,18 @@ def test_a_storm_leaves_nothing(
     print(f"seed {seed}: {counts}")
     assert counts["calls"] > counts["successes"] > 20
     progress.note(seed, counts)
+
+
+@pytest.mark.parametrize("removed", REMOVED.values(), ids=REMOVED)
+def test_a_storm_finds_what_is_removed(removed: Edit) -> None:
+    backend = QemuBackend(build_variant([removed]), str(qemu.ensure()), cpus=CPUS)
+    try:
+        storms = Storms(backend)
+        with pytest.raises((AssertionError, MachineError)):
+            for seed in range(5):
+                storms.run(seed)
+    finally:
+        backend.close()
 
 
 def test_the_record_is_about_this_engine() -> None:
