@@ -11,6 +11,7 @@ from boot import machines
 from boot.assembly import assemble
 from boot.machines import Booted
 from boot.test_instructions import CPU, execute
+from bulkhead.image.variant import Edit, build_variant
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.inspect.records import Kind
@@ -24,6 +25,11 @@ MASK = (1 << 64) - 1
 TREE = RAM_BASE + MEMORY // 2
 LEAST, MOST = 100_000, 250_000
 """Instructions of a first touch, from the access to the next instruction: one stay at EL2."""
+REMOVED = [
+    Edit("engine/core/src/call/mod.rs", "hw.zero_block(block);", ""),
+    Edit("engine/image/src/host_stage2.rs", "memory::zero_gaps(plan.block(block), kept);", ""),
+]
+"""What keeps the content of before the boot from the host: in blocks touched first, and beside what boot left there."""
 HEAD, FILL = b"a page o", b"f others"
 """The first word of each page of before the boot, and all its other words."""
 # Every CPU goes through the host's RAM, block by block and together: x9 counts words of before the boot. At
@@ -126,6 +132,13 @@ def test_nothing_of_before_the_boot_is_seen(cpus: int) -> None:
             assert Kind.UNCLEARED not in kinds
             left = {view.owner(place).kind for word in (HEAD, FILL) for place in ram.find(word)}
             assert left <= {Kind.ENGINE}
+
+
+@pytest.mark.parametrize("removed", REMOVED, ids=lambda edit: edit.old)
+def test_without_zeroing_it_is_seen(removed: Edit) -> None:
+    config = QemuConfig(kernel=build_variant([removed]).image, cpus=1, memory=MEMORY)
+    with machines.boot(config, before=spoil) as booted:
+        assert scan(booted, 1)[0] > 0
 
 
 def test_how_long_a_first_touch_takes() -> None:
