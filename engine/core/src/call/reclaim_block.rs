@@ -1,4 +1,4 @@
-//! `reclaim_block(block)`: a whole block of a dying VM goes back, zeroed. Trust label: CHECKED, to be proved.
+//! `reclaim_block(block)`: a whole block of a dying VM goes back, zeroed. Trust label: PROVED.
 
 use super::{return_block_to_host, vm_block};
 use crate::addr::{FRAME_SHIFT, Ipa, TABLE_SHIFT};

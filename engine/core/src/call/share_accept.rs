@@ -1,4 +1,4 @@
-//! `share_accept(vm, ipa)`: the host maps a page that the VM offers. Trust label: CHECKED, to be proved.
+//! `share_accept(vm, ipa)`: the host maps a page that the VM offers. Trust label: PROVED.
 
 use super::{check_alive, host_table, ipa, level3_table, vm_slot};
 use crate::addr::Frame;

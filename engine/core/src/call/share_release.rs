@@ -1,4 +1,4 @@
-//! `share_release(vm, ipa)`: the host unmaps a page that the VM shares. Trust label: CHECKED, to be proved.
+//! `share_release(vm, ipa)`: the host unmaps a page that the VM shares. Trust label: PROVED.
 
 use super::share_accept::page;
 use super::withdraw_from_host;

@@ -1,4 +1,4 @@
-//! `vcpu_set_entry(vcpu, entry, context)`: where vCPU 0 starts. Trust label: CHECKED, to be proved.
+//! `vcpu_set_entry(vcpu, entry, context)`: where vCPU 0 starts. Trust label: PROVED.
 
 use bulkhead_abi::IPA_BITS;
 

@@ -1,4 +1,4 @@
-//! `vm_split(block, table, host_table)`: a VM's block becomes 512 pages. Trust label: CHECKED, to be proved.
+//! `vm_split(block, table, host_table)`: a VM's block becomes 512 pages. Trust label: PROVED.
 
 use super::{check_alive, host_frame, reclaim_block::ipa_of_block, vm_block, withdraw_from_host};
 use crate::owner::Record;

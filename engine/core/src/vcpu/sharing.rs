@@ -1,4 +1,4 @@
-//! What a VM does with its own pages: `share`, `unshare`, `relinquish`. Trust label: CHECKED, to be proved.
+//! What a VM does with its own pages: `share`, `unshare`, `relinquish`. Trust label: PROVED.
 //!
 //! Each is one step under the ownership lock. Where the lock is taken, or the host has to map or cut something first,
 //! nothing happens and the VM executes its HVC again; the engine does not wait. The host hears of every success, and
