@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from boot import machines
+from boot.assembly import assemble
 from boot.machines import Booted
+from boot.rig import PAGE, VM_RAM, start_vm
 from bulkhead import abi
 from bulkhead.machine.qemu import QemuConfig
 
@@ -77,6 +79,21 @@ def test_a_cpu_goes_and_comes_back(booted: Booted) -> None:
     booted.machine.wait_until(lambda: psci(booted, "PSCI_AFFINITY_INFO", 3, 0) == OFF, 10, "CPU 3 to go off")
     booted.link.call("cpu_on", {"cpu": 3})
     assert booted.call("version", cpu=3)[0] == 0
+
+
+def test_a_cpu_goes_off_with_a_vcpu_loaded(booted: Booted) -> None:
+    booted.next_frame = booted.boot_info.split_block[0] + PAGE
+    count = "1: add x19, x19, #1\n mov x1, x19\n ldr x0, =0xC6000042\n hvc #0\n b 1b"
+    vm = start_vm(booted, 0, {VM_RAM: assemble(count)})
+    booted.link.call("cpu_on", {"cpu": 1})
+    assert [vm.run(cpu=1)[1] for _ in range(3)] == [1, 2, 3]
+    assert booted.call("vcpu_run", vm.contexts[0])[0] != 0, "it is loaded on CPU 1"
+    booted.write(split_frame(booted), program_cpu_off())
+    booted.link.call("begin", {"cpu": 1, "address": split_frame(booted)})
+    booted.machine.wait_until(lambda: psci(booted, "PSCI_AFFINITY_INFO", 1, 0) == OFF, 10, "CPU 1 to go off")
+    assert [vm.run()[1] for _ in range(3)] == [4, 5, 6]
+    assert psci(booted, "PSCI_CPU_ON", 1, split_frame(booted), 0) == 0
+    assert vm.run()[1] == 7
 
 
 def split_frame(booted: Booted) -> int:
