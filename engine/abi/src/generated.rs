@@ -3,7 +3,7 @@
 use crate::Call;
 
 /// Version of package, image and interface: major in bits 63:32, minor in 31:16, patch in 15:0.
-pub const VERSION: u64 = 0x10000;
+pub const VERSION: u64 = 0x20000;
 /// Vendor-hypervisor UID (SMCCC 1.2 section 6.2), as x0..x3 answer it.
 pub const UID: [u32; 4] = [0x0a7f8c1c, 0x9e4fd352, 0x5d0e0b9d, 0x416a2f7c];
 /// The same as a VM is told: KVM's.
