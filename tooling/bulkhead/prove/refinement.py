@@ -57,6 +57,7 @@ class Refinement:
         self, image: Image, binding: Binding, specification: Callable[..., Outcome] | None = None
     ) -> None:
         self.image, self.binding = image, binding
+        self.explorer = Explorer
         self.solver = Solver()
         self._instantiating = False
         self._indices: dict[str, list[Bits]] = {}
@@ -82,7 +83,7 @@ class Refinement:
             },
             known_indices=self._indices,
         )
-        explorer = Explorer(environment, contracts(self.state))
+        explorer = self.explorer(environment, contracts(self.state))
         try:
             self.result.summary = explorer.run(self.binding.symbol, self._entry_registers(), self._compare)
             self._check_not_vacuous()

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,6 @@ from elftools.elf.sections import SymbolTableSection
 from bulkhead.errors import InvalidInput
 
 capstone: Any = importlib.import_module("capstone")  # no type information
-
-
-def _name(entry: Any) -> str:
-    """DW_AT_name, empty if there is none."""
-    attribute = entry.attributes.get("DW_AT_name")
-    return attribute.value.decode() if attribute else ""
-
-
-def _place(member: Any) -> tuple[int, str]:
-    """Offset in bytes and name of the type of a member."""
-    kind = member.get_DIE_from_attribute("DW_AT_type")
-    return int(member.attributes["DW_AT_data_member_location"].value), _name(kind)
 
 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -86,7 +74,7 @@ class Image:
                 if symbol.name and not symbol.name.startswith("$")
             }
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.bytes).hexdigest()
 
@@ -151,24 +139,12 @@ class Image:
         """
         total = 0
         for name in path:
-            if name not in self._structures.get(structure, {}):
+            members = structures(self.path, self.sha256).get(structure, {})
+            if name not in members:
                 raise InvalidInput(f"{structure} has no member {name}", where=self.path)
-            offset, structure = self._structures[structure][name]
+            offset, structure = members[name]
             total += offset
         return total
-
-    @cached_property
-    def _structures(self) -> dict[str, dict[str, tuple[int, str]]]:
-        """Structure → member → offset in bytes and name of its type."""
-        found: dict[str, dict[str, tuple[int, str]]] = {}
-        with self.path.open("rb") as stream:
-            for unit in ELFFile(stream).get_dwarf_info().iter_CUs():
-                for entry in unit.iter_DIEs():
-                    if entry.tag == "DW_TAG_structure_type" and _name(entry):
-                        members = [child for child in entry.iter_children() if child.tag == "DW_TAG_member"]
-                        if members:
-                            found[_name(entry)] = {_name(member): _place(member) for member in members}
-        return found
 
     def disassemble(self, address: int) -> str:
         """The instruction at an address as text."""
@@ -182,30 +158,61 @@ class Image:
 
     def source_line(self, address: int) -> str:
         """`file:line` from the line number program (DWARF 5 section 6.2), empty if there is none."""
-        starts, lines = self._lines
+        starts, lines = source_lines(self.path, self.sha256)
         position = bisect_right(starts, address) - 1
         return lines[position] if position >= 0 else ""
 
-    @cached_property
-    def _lines(self) -> tuple[list[int], list[str]]:
-        found: list[tuple[int, str]] = []
-        with self.path.open("rb") as stream:
-            elf = ELFFile(stream)
-            if not elf.has_dwarf_info():
-                return [], []
-            dwarf = elf.get_dwarf_info()
-            for unit in dwarf.iter_CUs():
-                program = dwarf.line_program_for_CU(unit)
-                if program is None:
+
+# Debug information is the same for all images made from one file, patched or not.
+
+
+@cache
+def structures(path: Path, _sha256: str) -> dict[str, dict[str, tuple[int, str]]]:
+    """Structure → member → offset in bytes and name of its type."""
+    found: dict[str, dict[str, tuple[int, str]]] = {}
+    with path.open("rb") as stream:
+        for unit in ELFFile(stream).get_dwarf_info().iter_CUs():
+            for entry in unit.iter_DIEs():
+                if entry.tag == "DW_TAG_structure_type" and _name(entry):
+                    members = [child for child in entry.iter_children() if child.tag == "DW_TAG_member"]
+                    if members:
+                        found[_name(entry)] = {_name(member): _place(member) for member in members}
+    return found
+
+
+@cache
+def source_lines(path: Path, _sha256: str) -> tuple[list[int], list[str]]:
+    """Addresses, ascending, and `file:line` of the code from each on (DWARF 5 section 6.2)."""
+    found: list[tuple[int, str]] = []
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        if not elf.has_dwarf_info():
+            return [], []
+        dwarf = elf.get_dwarf_info()
+        for unit in dwarf.iter_CUs():
+            program = dwarf.line_program_for_CU(unit)
+            if program is None:
+                continue
+            first = 0 if program["version"] >= 5 else 1
+            files = program["file_entry"]
+            for entry in program.get_entries():
+                state = entry.state
+                if state is None or state.end_sequence:
                     continue
-                first = 0 if program["version"] >= 5 else 1
-                files = program["file_entry"]
-                for entry in program.get_entries():
-                    state = entry.state
-                    if state is None or state.end_sequence:
-                        continue
-                    position = state.file - first
-                    name = files[position].name.decode() if 0 <= position < len(files) else "?"
-                    found.append((state.address, f"{name}:{state.line}"))
-        found.sort(key=lambda pair: pair[0])
-        return [address for address, _ in found], [line for _, line in found]
+                position = state.file - first
+                name = files[position].name.decode() if 0 <= position < len(files) else "?"
+                found.append((state.address, f"{name}:{state.line}"))
+    found.sort(key=lambda pair: pair[0])
+    return [address for address, _ in found], [line for _, line in found]
+
+
+def _name(entry: Any) -> str:
+    """DW_AT_name, empty if there is none."""
+    attribute = entry.attributes.get("DW_AT_name")
+    return attribute.value.decode() if attribute else ""
+
+
+def _place(member: Any) -> tuple[int, str]:
+    """Offset in bytes and name of the type of a member."""
+    kind = member.get_DIE_from_attribute("DW_AT_type")
+    return int(member.attributes["DW_AT_data_member_location"].value), _name(kind)
