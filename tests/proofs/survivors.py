@@ -89,7 +89,8 @@ def same_elsewhere(right: MachineState, wrong: MachineState, flow: isa.Flow, oth
     solver = right.environment.solver
     match flow, other:
         case isa.Branch(), isa.Branch():
-            if flow.target != other.target or not solver.valid(flow.condition == other.condition):
+            same_place = flow.target == other.target or solver.valid(smt.negate(flow.condition))
+            if not same_place or not solver.valid(flow.condition == other.condition):
                 return False
         case _:
             if flow != other:
