@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bare import bare_image
+from tooling.bare import bare_image
 
 from bulkhead.errors import MachineError, MachineTimeout
 from bulkhead.inspect.ram import RamSnapshot
