@@ -11,7 +11,7 @@ from bulkhead.attack import Edit, attack
     removed=Edit(
         "engine/arch/src/resident.rs",
         "bulkhead_fp_load(&raw const vcpu.resident)",
-        "let _ = &raw const vcpu.resident",
+        "core::hint::black_box(&raw const vcpu.resident);",
     ),
 )
 def carry_out(arena: Arena) -> None:
