@@ -3,6 +3,14 @@
 from attack.arena import STATUS, Arena
 from bulkhead.attack import Edit, attack
 
+RUNS = """
+1:  vcpu_run {vcpu:#x}
+    cbnz    x0, 2f
+    again   1b
+    vcpu_run {vcpu:#x}                   // it was dead before this program was told to stop
+2:  result  0, x0
+"""
+
 
 @attack(
     by="host",
@@ -16,9 +24,7 @@ from bulkhead.attack import Edit, attack
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()
-    arena.begin(
-        f"1: vcpu_run {victim.context:#x}\n cbnz x0, 2f\n add x20, x20, #1\n again 1b\n 2: result 0, x0\n result 1, x20"
-    )
+    arena.begin(RUNS.format(vcpu=victim.context))
     arena.wait(
         lambda: arena.machine.frame_record(victim.context).parent > 1, "the other CPU to load the vCPU"
     )
