@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tooling.bare import bare_image
 
 from bulkhead.errors import MachineError, MachineTimeout
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.machine.errors import EnginePanic, MachineDied
 from bulkhead.machine.gdbstub import GdbStub
 from bulkhead.machine.qemu import KERNEL_ADDRESS, MIB, RAM_BASE, QemuConfig, QemuMachine
+from tooling.bare import bare_image
 
 pytestmark = pytest.mark.qemu
 

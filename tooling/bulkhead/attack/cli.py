@@ -38,7 +38,9 @@ def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> 
     console = Console(record=True, highlight=False)
     if listing:
         for one in attacks:
-            console.print(f"{one.subject:14} {one.name:{NAME_WIDTH}} {one.by:{BY_WIDTH}} {one.title}", soft_wrap=True)
+            console.print(
+                f"{one.subject:14} {one.name:{NAME_WIDTH}} {one.by:{BY_WIDTH}} {one.title}", soft_wrap=True
+            )
         return
     if self_check:
         for one in attacks:
