@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from attack import programs
 from attack.programs import IDLE, RAM, RESULTS, STOP
-from boot.machines import BOOT_INFO, BootInfo
 from bulkhead import abi
 from bulkhead.attack import Attack
 from bulkhead.attack import Machine as Needs
@@ -24,6 +23,7 @@ from bulkhead.conformance.snapshot import Snapshot
 from bulkhead.image.build import Images
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.records import Kind, VmState
+from bulkhead.machine.boot_info import BOOT_INFO, BootInfo
 from bulkhead.provision import qemu
 from native.guest import Exit, Guest
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from boot import machines
-from boot.machines import MAGIC, Booted
+from boot.machines import Booted
 from bulkhead import abi
 from bulkhead.image import memory_map
 from bulkhead.image.memory_map import BLOCK, GIB, PAGE, VIRT, Use
@@ -16,6 +16,7 @@ from bulkhead.inspect import checks
 from bulkhead.inspect.engine import BLOCKS, EngineView, stopped_view
 from bulkhead.inspect.pagetable import Mapping, leaves
 from bulkhead.inspect.records import Kind
+from bulkhead.machine.boot_info import MAGIC
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig
 
 pytestmark = pytest.mark.qemu

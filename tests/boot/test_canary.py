@@ -14,8 +14,8 @@ import pytest
 
 from boot import canary
 from boot.assembly import assemble
-from boot.machines import BOOT_INFO, BootInfo
 from boot.rig import EXITS, PAGE, VM_RAM, Rig, Vm, booted, start_vm
+from bulkhead.machine.boot_info import BOOT_INFO, BootInfo
 from bulkhead.machine.qemu import RAM_BASE
 from bulkhead.registers.table import MODELS
 

@@ -66,6 +66,23 @@ pub fn write(request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// `survey {address, step, count}` → `{reached}`: bit n of byte n / 8 says whether a load at `address + n * step` works.
+pub fn survey(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+    let (address, step) = (request.u64("address")?, request.u64("step")?);
+    let count = request.index("count", 8 * LENGTH_MAX + 1)?;
+    let mut reached = [0_u8; LENGTH_MAX];
+    for n in 0..count {
+        let at = step.checked_mul(n as u64).and_then(|offset| address.checked_add(offset));
+        let at = at.ok_or(Refusal::request("a range is too long or wraps"))?;
+        // SAFETY: a load; the tester chose the address, and whatever it does is what is to be tested.
+        if unsafe { probe::read(at, 1) }.is_ok() {
+            reached[n / 8] |= 1 << (n % 8);
+        }
+    }
+    reply.bytes("reached", &reached[..count.div_ceil(8)]);
+    Ok(())
+}
+
 /// `execute {address}`, or a fault with `esr`.
 pub fn execute(request: &Request) -> Result<(), Refusal> {
     // SAFETY: the tester chose the address; code there that does not return ends the test, nothing more.

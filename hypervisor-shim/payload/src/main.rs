@@ -2,8 +2,8 @@
 //! CPU, and reports faults (trust label: UNTRUSTED).
 //!
 //! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `read {address, length}`, `write {address, data}`,
-//! `execute {address}`, `begin {cpu, address}`, `finish {cpu}`, `storm {seed, steps, ..}`. It holds no policy and no state beyond one mailbox per
-//! secondary CPU ([`mailbox`]).
+//! `survey {address, step, count}`, `execute {address}`, `begin {cpu, address}`, `finish {cpu}`,
+//! `storm {seed, steps, ..}`. It holds no policy and no state beyond one mailbox per secondary CPU ([`mailbox`]).
 #![no_std]
 #![no_main]
 
@@ -27,7 +27,7 @@ fn main(boot: &'static BootInfo) -> ! {
     channel::event("ready", |_| {});
     let mut inbox = Inbox::new();
     loop {
-        while inbox.poll(|request, _, reply| handle(boot, request, reply)) {}
+        while inbox.poll(|request, bad_frames, reply| handle(boot, request, bad_frames, reply)) {}
         cpu::wait_for_interrupt();
         take_interrupts();
     }
@@ -42,13 +42,19 @@ fn take_interrupts() {
     });
 }
 
-fn handle(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
+fn handle(
+    boot: &'static BootInfo,
+    request: &Request,
+    bad_frames: u64,
+    reply: &mut Answer,
+) -> Result<(), Refusal> {
     match request.operation {
         "ping" => {
             reply.text("payload", env!("CARGO_PKG_VERSION"));
             reply.u64("abi", boot.abi_version);
             reply.u64("cpus", boot.cpus);
             reply.u64("boot_info", core::ptr::from_ref(boot).addr() as u64);
+            reply.u64("bad_frames", bad_frames);
             Ok(())
         }
         "cpu_on" => mailbox::start(boot, request.index("cpu", boot.cpus as usize)?),
@@ -64,6 +70,7 @@ fn handle(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Res
         }
         "read" => access::read(request, reply),
         "write" => access::write(request),
+        "survey" => access::survey(request, reply),
         "execute" => access::execute(request),
         "begin" => mailbox::begin(boot, request.index("cpu", boot.cpus as usize)?, request.u64("address")?),
         "finish" => mailbox::finish(request.index("cpu", boot.cpus as usize)?),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bulkhead.errors import MachineError
+from bulkhead.errors import InvalidInput, MachineError
 
 PAGE = 4096
 BLOCK = 2 << 20
@@ -31,9 +31,20 @@ class HostFault(MachineError):
         self.address, self.esr = address, esr
 
 
+class NeedsRawMemory(InvalidInput):
+    """A check reads or changes memory of the engine or of a VM, and this backend is only the host's program."""
+
+    def __init__(self, backend: str, what: str) -> None:
+        super().__init__(
+            f"the backend '{backend}' cannot {what}: it sees what the host sees",
+            hint="mark the test with @pytest.mark.raw_memory, which leaves it out where this cannot be done",
+        )
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Physical addresses of what a reader of raw memory needs; arrays are of 64-bit words.
+    """Physical addresses of what a reader of raw memory needs; arrays are of 64-bit words. Without raw memory,
+    `ram_base`, `frames`, `cpus` and `split_block` are known, and the others are 0.
 
     `block_records`: one word for each 2 MiB block from `ram_base`; `frame_records`: one for each 4 KiB frame;
     `host_level2`: the host's level 2 descriptors, one for each block; `dma_level2`: those of its devices;
@@ -68,6 +79,10 @@ class Backend(Protocol):
 
     name: str
     layout: Layout
+    raw_memory: bool
+    """Whether `physical`, `poke` and `hold_lock` work; elsewhere they raise NeedsRawMemory."""
+    whole_blocks: tuple[int, ...]
+    """Without raw memory: blocks of the host at boot that it can give away."""
 
     def call(self, cpu: int, registers: Sequence[int]) -> tuple[int, ...]:
         """HVC #0 by the host on CPU `cpu` with x0 to x17; the same registers afterwards."""
@@ -79,6 +94,10 @@ class Backend(Protocol):
 
     def write(self, address: int, data: bytes) -> None:
         """Stores by the host program at physical `address`. Raises HostFault."""
+        ...
+
+    def survey(self, address: int, step: int, count: int) -> list[bool]:
+        """Whether the host can load from `address`, `address + step`, and so on, `count` times."""
         ...
 
     def physical(self, address: int, length: int) -> bytes:

@@ -39,6 +39,8 @@ class HostBackend:
     """A fake machine. Behaves the same every time."""
 
     name = "host"
+    raw_memory = True
+    whole_blocks: tuple[int, ...] = ()
 
     def __init__(
         self, ram: Sequence[tuple[int, int]] = RAM, cpus: int = 2, features: int = ALL_FEATURES
@@ -107,6 +109,10 @@ class HostBackend:
         """See Backend."""
         self._permitted(address, len(data))
         self.poke(address, data)
+
+    def survey(self, address: int, step: int, count: int) -> list[bool]:
+        """See Backend."""
+        return [walk.host(self, address + n * step) is not None for n in range(count)]
 
     def physical(self, address: int, length: int) -> bytes:
         """See Backend. InvalidInput outside RAM."""

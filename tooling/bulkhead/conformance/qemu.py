@@ -9,11 +9,11 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bulkhead.conformance.backend import BLOCK, PAGE, HostFault, Layout
+from bulkhead.conformance.backend import BLOCK, PAGE, Layout
+from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.errors import MachineError
 from bulkhead.image.build import Images, build
 from bulkhead.image.memory_map import window
@@ -22,7 +22,6 @@ from bulkhead.inspect.panic import describe_panic
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.inspect.records import Kind
 from bulkhead.inspect.symbols import Symbols
-from bulkhead.machine.errors import LinkError
 from bulkhead.machine.link import Link, wait_ready
 from bulkhead.machine.qemu import RAM_BASE, QemuConfig, QemuMachine
 from bulkhead.provision import qemu
@@ -32,16 +31,14 @@ MEMORY = 256 << 20
 SESSION_LIMIT = 3600.0
 """Seconds that one boot may live."""
 READY_LIMIT = 60.0
-FAULT = 1
-"""Code of a refused access whose reason is a fault (link protocol)."""
-CHUNK = 4096
-"""Most bytes of one access over the link."""
 
 
-class QemuBackend:
+class QemuBackend(PayloadBackend):
     """A machine in QEMU."""
 
     name = "qemu"
+    raw_memory = True
+    whole_blocks: tuple[int, ...] = ()
     layout: Layout
 
     def __init__(
@@ -84,8 +81,7 @@ class QemuBackend:
             self._machine = attempt.enter_context(QemuMachine(self._config, time_limit=SESSION_LIMIT))
             self._link = Link(self._machine.link, self._machine.wait_until)
             wait_ready(self._link, timeout=READY_LIMIT)
-            for cpu in range(1, self._config.cpus):
-                self._link.call("cpu_on", {"cpu": cpu})
+            self.start_cpus(self._config.cpus)
             self._ram = RamSnapshot(self._machine.ram, RAM_BASE, self._config.memory)
             with stopped_view(self._machine, self._symbols) as view:
                 self.layout = layout_of(view)
@@ -99,60 +95,15 @@ class QemuBackend:
                 self._link.call("read", {"address": block, "length": 8})
             self._running = attempt.pop_all()
 
-    def call(self, cpu: int, registers: Sequence[int]) -> tuple[int, ...]:
-        """See Backend. MachineError if the engine panics or does not answer."""
-        regs = self._link.call("call", {"cpu": cpu, "regs": list(registers)})["regs"]
-        return tuple(int(value) for value in regs)
-
-    def memory(self, address: int, length: int) -> bytes:
-        """See Backend: loads by the payload on CPU 0."""
-        data = b""
-        while len(data) < length:
-            here = address + len(data)
-            size = min(CHUNK, length - len(data))
-            data += self._access("read", here, {"address": here, "length": size})
-        return data
-
-    def write(self, address: int, data: bytes) -> None:
-        """See Backend: stores by the payload on CPU 0."""
-        for start in range(0, len(data), CHUNK):
-            here = address + start
-            self._access("write", here, {"address": here, "data": data[start : start + CHUNK]})
-
-    def execute(self, address: int) -> None:
-        """A call of the code at physical `address` by the payload on CPU 0. Raises HostFault."""
-        self._access("execute", address, {"address": address})
-
-    def begin(self, cpu: int, address: int) -> None:
-        """Lets a CPU other than 0 call the code at physical `address`, without waiting for its end."""
-        self._link.call("begin", {"cpu": cpu, "address": address})
-
-    def finish(self, cpu: int) -> None:
-        """Waits for the end of the program that `begin` started. Raises HostFault if a fault ended it."""
-        self._access("finish", 0, {"cpu": cpu})
-
     @property
     def machine(self) -> QemuMachine:
         """The machine itself."""
         return self._machine
 
     @property
-    def link(self) -> Link:
-        """The link to the payload."""
-        return self._link
-
-    @property
     def symbols(self) -> Symbols:
         """Of the engine."""
         return self._symbols
-
-    def _access(self, operation: str, address: int, arguments: dict[str, object]) -> bytes:
-        try:
-            return bytes(self._link.call(operation, arguments).get("data", b""))
-        except LinkError as error:
-            if error.code == FAULT:
-                raise HostFault(address, int(error.fields["esr"])) from error
-            raise
 
     def physical(self, address: int, length: int) -> bytes:
         """See Backend."""

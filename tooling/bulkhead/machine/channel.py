@@ -7,12 +7,36 @@ exception, and a stream that nobody reads only makes QEMU wait.
 from __future__ import annotations
 
 import selectors
-import socket
 from collections.abc import Callable
+from typing import Protocol
 
 CHUNK = 65536
 
 Receiver = Callable[[bytes], None]
+
+
+class Stream(Protocol):
+    """What carries the bytes, as a socket does; `send` and `recv` never wait once it is not blocking."""
+
+    def fileno(self) -> int:
+        """Descriptor to wait for; negative when closed."""
+        ...
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Whether `send` and `recv` wait."""
+        ...
+
+    def send(self, data: bytes | bytearray, /) -> int:
+        """How many of the bytes left. BlockingIOError: none, for now."""
+        ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Bytes that have arrived; none at the stream's end. BlockingIOError: none yet."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
 
 
 class Channel:
@@ -21,7 +45,7 @@ class Channel:
     What arrives before anybody wants it is kept.
     """
 
-    def __init__(self, name: str, stream: socket.socket, loop: Loop) -> None:
+    def __init__(self, name: str, stream: Stream, loop: Loop) -> None:
         stream.setblocking(False)
         self.name = name
         self.open = True

@@ -54,6 +54,14 @@ class Link:
             raise LinkError(operation, code, str(fields.get("error", "")), fields)
         return fields
 
+    def post(self, operation: str, arguments: Fields | None = None) -> None:
+        """Send a request that has no answer, as one that ends the program at the other end."""
+        self._channel.send(encode_frame([next(self._sequence), operation, arguments or {}]))
+
+    def forget(self) -> None:
+        """Drop the events that nobody has asked for yet: the program that they are about has ended."""
+        self._events.clear()
+
     def on(self, name: str, handler: Handler) -> None:
         """Hand events called `name` to `handler` from now on, and those that already wait."""
         self._handlers[name] = handler

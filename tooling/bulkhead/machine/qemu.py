@@ -42,7 +42,7 @@ class QemuConfig:
     `devices` are added in order, each an argument of `-device`; `smmu` off leaves the SMMU out; `options` are
     further properties of the machine. `icount` counts instructions: 1 ns of virtual time is one instruction, on
     one host thread; the device tree then carries no random seed, so that runs are equal. `halted` starts with
-    all CPUs stopped. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad patterns.
+    all CPUs stopped. `pty` makes UART1 a pseudo-terminal instead of `link`. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad patterns.
     """
 
     kernel: Path
@@ -52,6 +52,7 @@ class QemuConfig:
     cpu_model: str = "neoverse-n1"
     icount: bool = False
     halted: bool = False
+    pty: bool = False
     program: str = "qemu-system-aarch64"
     smmu: bool = True
     options: str = ""
@@ -131,6 +132,12 @@ class QemuMachine:
         return self._channels["uart1"]
 
     @property
+    def pty(self) -> str:
+        """Path of the pseudo-terminal that UART1 is."""
+        devices = {one["label"]: one["filename"] for one in self.qmp.execute("query-chardev")}
+        return str(devices["uart1"]).removeprefix("pty:")
+
+    @property
     def gdb(self) -> Channel:
         """The gdb remote stub."""
         return self._channels["gdb"]
@@ -166,7 +173,9 @@ class QemuMachine:
             f"memory-backend-file,id=ram,size={size},mem-path=/proc/self/fd/{fd},share=on,prealloc=off",
         ]
         words += ["-machine", "memory-backend=ram", "-m", f"{size // MIB}M"]
-        for name in STREAMS:
+        if self.config.pty:
+            words += ["-chardev", "pty,id=uart1"]
+        for name in (name for name in STREAMS if name != "uart1" or not self.config.pty):
             ours, other = socket.socketpair()
             theirs.append(other)
             self._channels[name] = Channel(name, ours, self.loop)
