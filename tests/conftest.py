@@ -22,7 +22,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --storms."""
+    """Adds --storms, and the short form of an option that everybody types here."""
+    machines = ("host", "qemu", "metal", "all")
+    parser.addoption(
+        "--backend", dest="bulkhead_backend", choices=machines, help="the same as --bulkhead-backend"
+    )
     help = (
         "so many lifecycle storms, less those that an earlier run with this engine has done (default: a few)"
     )

@@ -82,7 +82,7 @@ class Scene:
 
     def offer(self) -> int:
         """The live VM shares its page at RAM, by its own call. Where."""
-        if self.machine.frame_record(self.live.pages[RAM]).shared == Shared.PRIVATE:
+        if self.machine.known.frame(self.live.pages[RAM]).shared == Shared.PRIVATE:
             backend = self.machine.backend
             if isinstance(backend, HostBackend):
                 arguments = [ABI.call("share").id, RAM, *[0] * 16]
@@ -96,13 +96,13 @@ class Scene:
 
     def accept(self) -> int:
         """The live VM shares its page at RAM, and the host has mapped it. Where."""
-        if self.machine.frame_record(self.live.pages[RAM]).shared != Shared.ACCEPTED:
+        if self.machine.known.frame(self.live.pages[RAM]).shared != Shared.ACCEPTED:
             self.machine.ok("share_accept", vm=LIVE, ipa=self.offer())
         return RAM
 
     def window(self) -> int:
         """A block that is a DMA window."""
-        if self.machine.block_record(self._open).kind != Kind.DMA:
+        if self.machine.known.block(self._open).kind != Kind.DMA:
             self.machine.ok("dma_allow", block=self._open)
         return self._open
 
@@ -141,17 +141,17 @@ class Scene:
     def _dying_block(self) -> int:
         """A block of the VM under construction, which is dying now."""
         block = self.vm_block
-        if self.new.state == VmState.BUILDING:
+        if self.machine.known.vm(NEW) == VmState.BUILDING:
             self.new.kill()
         return block
 
     def _emptied(self) -> int:
         """The dying VM with nothing left but its root."""
         for frame in (*self.dead.pages.values(), *self.dead.contexts.values()):
-            if self.machine.frame_record(frame).kind != Kind.HOST:
+            if self.machine.known.frame(frame).kind != Kind.HOST:
                 self.machine.ok("reclaim", frame=frame)
         for _, table in sorted(self.dead.tables.items(), reverse=True):
-            if self.machine.frame_record(table).kind != Kind.HOST:
+            if self.machine.known.frame(table).kind != Kind.HOST:
                 self.machine.ok("table_reclaim", table=table)
         return DEAD
 
@@ -159,7 +159,7 @@ class Scene:
         """The VM under construction with everything that `activate` asks for."""
         if 1 not in self.new.contexts:
             self.new.vcpu(1)
-        if self.machine.frame_record(self.new.contexts[0]).parent == 0:
+        if self.machine.known.frame(self.new.contexts[0]).parent == 0:
             self.new.entry()
         return NEW
 

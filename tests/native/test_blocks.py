@@ -33,6 +33,7 @@ def unreachable(machine: Machine, address: int) -> None:
         machine.backend.write(address, b"mine")
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("slot", [NEW, LIVE], ids=["BUILDING", "ACTIVE"])
 def test_map_block(scene: Scene, slot: int) -> None:
     machine, vm = scene.machine, {NEW: scene.new, LIVE: scene.live}[slot]
@@ -52,6 +53,7 @@ def test_map_block(scene: Scene, slot: int) -> None:
         unreachable(machine, block + offset)
 
 
+@pytest.mark.raw_memory
 def test_vm_split(scene: Scene) -> None:
     machine, vm = scene.machine, scene.new
     block, level2 = scene.vm_block, vm.tables[2, RAM]
@@ -82,6 +84,7 @@ def test_vm_split(scene: Scene) -> None:
         unreachable(machine, address)
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("position", [0, 1, 510, 511])
 def test_pages_of_a_block_that_was_split_come_back_one_by_one(scene: Scene, position: int) -> None:
     machine = scene.machine
@@ -97,6 +100,7 @@ def test_pages_of_a_block_that_was_split_come_back_one_by_one(scene: Scene, posi
     machine.refuses("table_reclaim", "NOT_EMPTY", table=arguments["table"])
 
 
+@pytest.mark.raw_memory
 def test_reclaim_block(scene: Scene) -> None:
     machine, vm = scene.machine, scene.new
     block, level2 = scene.vm_block, vm.tables[2, RAM]
@@ -131,6 +135,7 @@ def test_nothing_else_fits_where_a_block_is(scene: Scene) -> None:
     machine.refuses("vm_destroy", "NOT_EMPTY", vm=NEW)
 
 
+@pytest.mark.raw_memory
 def test_a_block_can_take_the_place_of_an_empty_table(scene: Scene) -> None:
     machine, vm = scene.machine, scene.new
     table = vm.table(3, BLOCK_IPA)

@@ -17,6 +17,7 @@ HOST, WINDOW = FrameRecord(Kind.HOST), FrameRecord(Kind.DMA)
 BLOCK_LEAF = 0x7FD
 
 
+@pytest.mark.raw_memory
 def test_a_window_opens_and_closes(scene: Scene) -> None:
     machine, block = scene.machine, scene.whole
     machine.backend.write(block, b"kept")
@@ -44,6 +45,7 @@ def test_nothing_of_a_window_changes_hands(scene: Scene) -> None:
     machine.ok("map_block", vm=NEW, ipa=BLOCK_IPA, block=window)
 
 
+@pytest.mark.raw_memory
 def test_windows_are_independent(scene: Scene) -> None:
     machine = scene.machine
     first, second = machine.take_block(), machine.take_block()

@@ -44,6 +44,7 @@ def words(changes: Changes, slot: int) -> dict[str, int]:
     return {word: new for (_, word), (_, new) in changes.vms.items() if not word.startswith("measurement")}
 
 
+@pytest.mark.raw_memory
 def test_vm_create(scene: Scene) -> None:
     machine, arguments = scene.machine, scene.good("vm_create")
     machine.backend.write(scene.frame, SECRET)
@@ -57,6 +58,7 @@ def test_vm_create(scene: Scene) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.raw_memory
 def test_vm_create_records_every_range(machine: Machine) -> None:
     ranges = (0, PAGE, 2 * PAGE, PAGE, 1 << 30, 1 << 30, (1 << 39) - PAGE, PAGE)
     names = [f"ram{n // 2}_{'size' if n % 2 else 'base'}" for n in range(8)]
@@ -67,6 +69,7 @@ def test_vm_create_records_every_range(machine: Machine) -> None:
     assert recorded["vcpu_count"] == 8
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("level", [2, 3])
 def test_table_donate(scene: Scene, level: int) -> None:
     machine, vm = scene.machine, scene.new
@@ -83,6 +86,7 @@ def test_table_donate(scene: Scene, level: int) -> None:
     assert not changes.vms
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("slot", [NEW, LIVE], ids=["BUILDING", "ACTIVE"])
 def test_map_zeroed(scene: Scene, slot: int) -> None:
     machine, vm = scene.machine, {NEW: scene.new, LIVE: scene.live}[slot]
@@ -98,6 +102,7 @@ def test_map_zeroed(scene: Scene, slot: int) -> None:
     assert not changes.vms
 
 
+@pytest.mark.raw_memory
 def test_map_measured_keeps_the_content(scene: Scene) -> None:
     machine, table = scene.machine, scene.new.tables[3, RAM]
     content = SECRET * (PAGE // len(SECRET))
@@ -111,6 +116,7 @@ def test_map_measured_keeps_the_content(scene: Scene) -> None:
     assert {word for _, word in changes.vms} <= {f"measurement{n}" for n in range(4)}
 
 
+@pytest.mark.raw_memory
 def test_vcpu_create(scene: Scene) -> None:
     machine = scene.machine
     machine.backend.write(scene.frame, SECRET)
@@ -121,6 +127,7 @@ def test_vcpu_create(scene: Scene) -> None:
     assert words(changes, NEW) == {"vcpu1": machine.index(scene.frame) + 1}
 
 
+@pytest.mark.raw_memory
 def test_vcpu_set_entry(scene: Scene) -> None:
     machine, vcpu = scene.machine, scene.new.contexts[0]
     _, changes = machine.observe("vcpu_set_entry", vcpu=vcpu, entry=RAM + 4, context=0x1234_5678_9ABC_DEF0)
@@ -133,6 +140,7 @@ def test_vcpu_set_entry(scene: Scene) -> None:
     assert RAM + 4 in list(context)
 
 
+@pytest.mark.raw_memory
 def test_activate(scene: Scene) -> None:
     machine = scene.machine
     arguments = scene.good("activate")
@@ -145,6 +153,7 @@ def test_activate(scene: Scene) -> None:
     assert not (changes.frames or changes.contents or changes.blocks)
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("slot", [NEW, LIVE], ids=["BUILDING", "ACTIVE"])
 def test_vm_kill(scene: Scene, slot: int) -> None:
     _, changes = scene.machine.observe("vm_kill", vm=slot)
@@ -152,6 +161,7 @@ def test_vm_kill(scene: Scene, slot: int) -> None:
     assert not (changes.frames or changes.contents or changes.blocks)
 
 
+@pytest.mark.raw_memory
 def test_reclaim_of_a_page(scene: Scene) -> None:
     machine, vm = scene.machine, scene.dead
     frame, table = vm.pages[RAM], vm.tables[3, RAM]
@@ -164,6 +174,7 @@ def test_reclaim_of_a_page(scene: Scene) -> None:
     assert not changes.vms
 
 
+@pytest.mark.raw_memory
 def test_reclaim_of_a_vcpu(scene: Scene) -> None:
     machine, vm = scene.machine, scene.live.kill()
     frame = vm.contexts[0]
@@ -174,6 +185,7 @@ def test_reclaim_of_a_vcpu(scene: Scene) -> None:
     assert changes.contents == {frame, machine.host_table(frame)}
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("level", [2, 3])
 def test_table_reclaim(scene: Scene, level: int) -> None:
     machine, vm = scene.machine, scene.new
@@ -189,6 +201,7 @@ def test_table_reclaim(scene: Scene, level: int) -> None:
     assert not changes.vms
 
 
+@pytest.mark.raw_memory
 def test_vm_destroy(scene: Scene) -> None:
     machine, vm = scene.machine, scene.dead
     arguments = scene.good("vm_destroy")
@@ -199,6 +212,7 @@ def test_vm_destroy(scene: Scene) -> None:
     assert all(slot == vm.slot and new == 0 for (slot, _), (_, new) in changes.vms.items())
 
 
+@pytest.mark.raw_memory
 def test_host_split(scene: Scene) -> None:
     machine, block, table = scene.machine, scene.whole, scene.frame
     machine.backend.write(block, SECRET)
@@ -215,6 +229,7 @@ def test_host_split(scene: Scene) -> None:
     assert machine.backend.memory(block, len(SECRET)) == SECRET
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("position", [0, 1, 510, 511])
 def test_frames_of_a_block_that_was_split_can_be_given(scene: Scene, position: int) -> None:
     machine = scene.machine
@@ -227,6 +242,7 @@ def test_frames_of_a_block_that_was_split_can_be_given(scene: Scene, position: i
     assert [machine.host_walk(other) for other in neighbours] == neighbours
 
 
+@pytest.mark.raw_memory
 def test_the_block_that_the_host_runs_in_can_be_split(scene: Scene) -> None:
     machine = scene.machine
     block = machine.blocks(Kind.HOST)[0]

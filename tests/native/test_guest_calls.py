@@ -23,7 +23,7 @@ from native.guest import (
     report,
 )
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.metal]
 
 PATTERN = 0x1122_3344_5566_7788
 STANDARD = {standard.name: standard.id for standard in ABI.standards}
@@ -68,6 +68,7 @@ def test_a_vm_reads_its_measurement(machine: Machine) -> None:
     assert guest.reports(5) == [0, *guest.vm.measurement.words]
 
 
+@pytest.mark.raw_memory
 def test_a_vm_extends_its_runtime_measurement(machine: Machine) -> None:
     extend = ABI.call("extend").id
     guest = Guest(
@@ -100,6 +101,7 @@ PSCI_ANSWERS = [
 ]
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize(("function", "arguments", "answer"), PSCI_ANSWERS)
 def test_psci_without_an_exit(
     machine: Machine, function: str, arguments: tuple[int, ...], answer: int
@@ -110,6 +112,7 @@ def test_psci_without_an_exit(
     assert machine.frame_record(vm.contexts[1]).parent == 0
 
 
+@pytest.mark.raw_memory
 def test_psci_cpu_on(machine: Machine) -> None:
     cpu_on, second = STANDARD["PSCI_CPU_ON"], RAM + 0x400
     first = code(
@@ -130,6 +133,7 @@ def test_psci_cpu_on(machine: Machine) -> None:
     machine.refuses("vcpu_run", "BAD_STATE", vcpu=vm.contexts[1])
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("function", ["PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"])
 def test_psci_system_off(machine: Machine, function: str) -> None:
     guest = Guest(machine, code(*hvc(STANDARD[function])))

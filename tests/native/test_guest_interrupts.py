@@ -8,7 +8,7 @@ from bulkhead.conformance import Machine
 from bulkhead.conformance.machine import ABI, MASK
 from native.guest import FOREVER, GIC_ON, ISB, WAIT, WFI, Guest, code, move, mrs, msr, report
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.metal]
 
 NO_DEADLINE = MASK
 PENDING, ACTIVE, GROUP1 = 1 << 62, 1 << 63, 1 << 60
@@ -53,6 +53,7 @@ def test_virtual_timer(machine: Machine) -> None:
     assert guest.reports(1, control=1 | 0xA0 << 8) == [27]
 
 
+@pytest.mark.raw_memory
 def test_deadline_of_a_wait(machine: Machine) -> None:
     guest = Guest(machine, code(*GIC_ON, *move(3, 1 << 30), *TIMER[1:], WFI))
     exit_ = guest.run(control=1)

@@ -9,11 +9,11 @@ import pytest
 from bulkhead.conformance import HostFault, Machine, Vm
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.machine import ABI, MASK
-from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.inspect.records import FrameRecord, Kind
 from native.guest import FOREVER, LOADS, RAM, STORES, Guest, access, branch, code, hvc, move, report
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.metal]
 
 PAGE_IPA = RAM + PAGE
 BLOCK_IPA = RAM + (4 << 20)
@@ -66,6 +66,7 @@ def test_a_page_from_private_to_shared_and_back(machine: Machine) -> None:
     machine.refuses("share_accept", "BAD_STATE", vm=slot, ipa=PAGE_IPA)
 
 
+@pytest.mark.raw_memory
 def test_relinquish(machine: Machine) -> None:
     program = [
         *move(27, PAGE_IPA), *move(1, PATTERN), access(STORE, 1, 27),
@@ -141,10 +142,11 @@ def endless_stores(address: int) -> bytes:
     return code(*move(9, address), *move(10, PATTERN), access(STORE, 10, 9), branch(-1))
 
 
+@pytest.mark.raw_memory
 def test_unshare_while_the_host_writes(machine: Machine) -> None:
     """CPU 1 of the host stores to the page without end; after the guest's `unshare` nothing of that arrives."""
     backend = machine.backend
-    assert isinstance(backend, QemuBackend)
+    assert isinstance(backend, PayloadBackend)
     program = [
         *hvc(SHARE, PAGE_IPA), *hvc(HOST_CALL), *hvc(UNSHARE, PAGE_IPA),
         *move(27, PAGE_IPA), *move(1, 99), access(STORE, 1, 27), *hvc(HOST_CALL), access(LOAD, 1, 27), *report(1),
@@ -181,10 +183,11 @@ def runner(vcpu: int) -> bytes:
     return code(*words, *body, 0xF94003FE, 0x910143FF, 0xD65F03C0)  # ldr x30, [sp]; add sp, sp, #80; ret
 
 
+@pytest.mark.raw_memory
 def test_a_block_is_cut_while_its_vm_works_in_it(machine: Machine) -> None:
     """CPU 1 runs a guest that counts in every page of a block; meanwhile CPU 0 cuts it. The guest never notices."""
     backend = machine.backend
-    assert isinstance(backend, QemuBackend)
+    assert isinstance(backend, PayloadBackend)
     rounds = 400
     # x1 counts rounds; x9 walks the pages from x3 to x2, adding 1 to the first word of each.
     loop = [

@@ -7,7 +7,7 @@ import pytest
 from bulkhead.conformance import HostFault, Machine, Vm
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.machine import ABI, MASK
-from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.inspect.records import Kind
 from native.guest import (
     DEVICE,
@@ -28,7 +28,7 @@ from native.guest import (
     with_vectors,
 )
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.metal]
 
 PATTERN = 0x1122_3344_5566_7788
 NO_DEADLINE = MASK
@@ -104,6 +104,7 @@ def test_a_reply_is_used_once(machine: Machine) -> None:
     assert guest.run(0xBAD).data[2] == PATTERN
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("page", [1, 511, 512], ids=["next page", "end of the table", "no table"])
 def test_mem_fault_and_its_remedy(machine: Machine, page: int) -> None:
     ipa = RAM + page * PAGE
@@ -204,12 +205,13 @@ def test_the_host_cannot_execute_what_it_gave(machine: Machine, what: str) -> No
     guest = Guest(machine, WAIT)
     frames = {"page": guest.vm.pages[RAM], "vCPU": guest.vm.contexts[0], "table": guest.vm.tables[3, RAM]}
     backend = machine.backend
-    assert isinstance(backend, QemuBackend)
+    assert isinstance(backend, PayloadBackend)
     with pytest.raises(HostFault):
         backend.execute(frames[what])
     assert guest.run().name == "WFI"
 
 
+@pytest.mark.raw_memory
 def test_host_memory_faults_until_it_is_reclaimed(machine: Machine) -> None:
     guest = Guest(
         machine, code(*move(28, RAM + 0x800), *move(5, PATTERN), access(STORES["str x"][0], 5), WFI)

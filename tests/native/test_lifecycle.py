@@ -16,6 +16,7 @@ Build = Callable[..., Vm]
 SECRET = bytes(range(256)) * 16
 
 
+@pytest.mark.raw_memory
 def test_states_in_order(machine: Machine, vm: Build) -> None:
     one = vm()
     assert one.state == VmState.BUILDING
@@ -25,6 +26,7 @@ def test_states_in_order(machine: Machine, vm: Build) -> None:
     assert machine.vm_word(0, 0) == VmState.FREE
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("slot", [0, 1, 62, 63])
 def test_every_slot_takes_a_vm(machine: Machine, vm: Build, slot: int) -> None:
     one = vm(slot)
@@ -34,12 +36,14 @@ def test_every_slot_takes_a_vm(machine: Machine, vm: Build, slot: int) -> None:
     assert machine.vm_walk(slot, RAM) == page
 
 
+@pytest.mark.raw_memory
 def test_all_slots_at_once(machine: Machine, vm: Build) -> None:
     pages = {slot: vm(slot).page() for slot in range(64)}
     assert {slot: machine.vm_walk(slot, RAM) for slot in range(64)} == pages
     assert len(set(pages.values())) == 64
 
 
+@pytest.mark.raw_memory
 def test_every_frame_comes_back_zeroed(machine: Machine, vm: Build) -> None:
     one = vm(vcpus=3)
     for number in range(5):
@@ -123,6 +127,7 @@ def test_destroy_of_a_vm_that_never_had_anything(machine: Machine, vm: Build) ->
     assert machine.backend.memory(one.root, PAGE) == bytes(PAGE)
 
 
+@pytest.mark.raw_memory
 def test_frames_serve_one_vm_after_the_other(machine: Machine, vm: Build) -> None:
     first = vm(3)
     page = first.page(content=SECRET)
@@ -136,6 +141,7 @@ def test_frames_serve_one_vm_after_the_other(machine: Machine, vm: Build) -> Non
     assert machine.vm_walk(3, RAM) is None
 
 
+@pytest.mark.raw_memory
 def test_a_slot_serves_one_vm_after_the_other(machine: Machine, vm: Build) -> None:
     first = vm()
     first.page(content=SECRET)
@@ -157,12 +163,14 @@ def test_a_frame_is_in_one_vm_only(scene: Scene) -> None:
         machine.refuses("map", "NOT_OWNED", "frame", **arguments)
 
 
+@pytest.mark.raw_memory
 def test_vms_with_the_same_addresses_have_different_frames(scene: Scene) -> None:
     places = [scene.machine.vm_walk(vm.slot, RAM) for vm in (scene.new, scene.live, scene.dead)]
     assert len(set(places)) == 3
     assert None not in places
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize(
     "ipa", [0, PAGE, (2 << 20) - PAGE, 2 << 20, (1 << 30) - PAGE, 1 << 30, (1 << 38), (1 << 39) - PAGE]
 )
@@ -184,6 +192,7 @@ def test_ram_begins_and_ends_where_declared(machine: Machine, vm: Build, base: i
         machine.refuses("map", "INVALID_ARGUMENT", "ipa", **arguments)
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("position", ["first", "last"])
 def test_first_and_last_frame_of_the_split_block(machine: Machine, vm: Build, position: str) -> None:
     frame = {"first": machine.take(), "last": list(machine.free_frames())[-1]}[position]

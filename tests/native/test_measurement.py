@@ -26,11 +26,13 @@ def sealed(machine: Machine, one: Vm) -> bytes:
     return digest
 
 
+@pytest.mark.raw_memory
 def test_the_least_vm(machine: Machine, vm: Build) -> None:
     one = vm()
     assert sealed(machine, one) == one.measurement.digest
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize(
     "ram",
     [
@@ -46,6 +48,7 @@ def test_parameters(machine: Machine, vm: Build, ram: tuple[tuple[int, int], ...
     assert sealed(machine, one) == one.measurement.digest
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("pages", [1, 2, 17])
 def test_pages_with_content(machine: Machine, vm: Build, pages: int) -> None:
     one = vm()
@@ -54,6 +57,7 @@ def test_pages_with_content(machine: Machine, vm: Build, pages: int) -> None:
     assert sealed(machine, one) == one.measurement.digest
 
 
+@pytest.mark.raw_memory
 def test_order_of_pages_counts(machine: Machine, vm: Build) -> None:
     first, second = vm(0), vm(1)
     for one, order in ((first, (0, 1)), (second, (1, 0))):
@@ -64,6 +68,7 @@ def test_order_of_pages_counts(machine: Machine, vm: Build) -> None:
     assert first.measurement.digest != second.measurement.digest
 
 
+@pytest.mark.raw_memory
 def test_order_of_vcpus_counts(machine: Machine, vm: Build) -> None:
     one = vm(vcpus=2)
     one.vcpu(1)
@@ -71,6 +76,7 @@ def test_order_of_vcpus_counts(machine: Machine, vm: Build) -> None:
     assert sealed(machine, one) == one.measurement.digest
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize(("entry", "context"), [(RAM, 0), (RAM + 4, 0), (RAM, 1), (0, (1 << 64) - 1)])
 def test_entry_and_context(machine: Machine, vm: Build, entry: int, context: int) -> None:
     one = vm()
@@ -79,6 +85,7 @@ def test_entry_and_context(machine: Machine, vm: Build, entry: int, context: int
     assert sealed(machine, one) == one.measurement.digest
 
 
+@pytest.mark.raw_memory
 def test_zeroed_pages_and_tables_do_not_count(machine: Machine, vm: Build) -> None:
     plain, padded = vm(0), vm(1)
     padded.page(RAM)
@@ -86,6 +93,7 @@ def test_zeroed_pages_and_tables_do_not_count(machine: Machine, vm: Build) -> No
     assert sealed(machine, plain) == sealed(machine, padded)
 
 
+@pytest.mark.raw_memory
 def test_slot_and_frames_do_not_count(machine: Machine, vm: Build) -> None:
     first, second = vm(0), vm(42)
     for one in (first, second):
@@ -93,6 +101,7 @@ def test_slot_and_frames_do_not_count(machine: Machine, vm: Build) -> None:
     assert sealed(machine, first) == sealed(machine, second)
 
 
+@pytest.mark.raw_memory
 def test_every_bit_of_a_page_counts(machine: Machine, vm: Build) -> None:
     digests = set()
     for slot, position in enumerate((0, 7, 8 * 2048, 8 * PAGE - 1)):
@@ -105,12 +114,14 @@ def test_every_bit_of_a_page_counts(machine: Machine, vm: Build) -> None:
     assert len(digests) == 4
 
 
+@pytest.mark.raw_memory
 def test_the_measurement_is_sealed(scene: Scene) -> None:
     before = scene.machine.vm_record(scene.live.slot).measurement
     scene.machine.ok("map", vm=scene.live.slot, ipa=RAM + PAGE, frame=scene.frame, mode=0)
     assert scene.machine.vm_record(scene.live.slot).measurement == before
 
 
+@pytest.mark.raw_memory
 def test_a_refused_call_is_not_measured(machine: Machine, vm: Build) -> None:
     one = vm()
     one.page(content=b"measured")

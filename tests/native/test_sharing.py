@@ -45,6 +45,7 @@ def unreachable(machine: Machine, frame: int) -> None:
 # The host's side, on any backend
 
 
+@pytest.mark.raw_memory
 def test_an_offered_page_is_still_out_of_reach(scene: Scene) -> None:
     before = Snapshot.take(scene.machine)
     frame = page_of(scene)
@@ -57,6 +58,7 @@ def test_an_offered_page_is_still_out_of_reach(scene: Scene) -> None:
     scene.machine.refuses("share_release", "BAD_STATE", vm=LIVE, ipa=RAM)
 
 
+@pytest.mark.raw_memory
 def test_share_accept(scene: Scene) -> None:
     machine, frame = scene.machine, page_of(scene)
     scene.offer()
@@ -75,6 +77,7 @@ def test_share_accept(scene: Scene) -> None:
     assert machine.vm_walk(LIVE, RAM) == frame
 
 
+@pytest.mark.raw_memory
 def test_share_release(scene: Scene) -> None:
     machine, frame = scene.machine, page_of(scene)
     scene.accept()
@@ -92,6 +95,7 @@ def test_share_release(scene: Scene) -> None:
     assert machine.backend.memory(frame + 2048, 13) == b"from the host"
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("accepted", [False, True], ids=["offered", "accepted"])
 def test_a_shared_page_of_a_dying_vm_comes_back_zeroed(scene: Scene, accepted: bool) -> None:
     machine, frame = scene.machine, page_of(scene)

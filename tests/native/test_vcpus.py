@@ -31,6 +31,7 @@ def run_state(machine: Machine, vcpu: int) -> int:
     return machine.frame_record(vcpu).parent
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("count", range(1, 9))
 def test_every_number_of_vcpus(machine: Machine, vm: Build, count: int) -> None:
     one = vm(vcpus=count)
@@ -72,6 +73,7 @@ def test_the_entry_is_set_while_building_only(machine: Machine, live: Vm, state:
     machine.refuses("vcpu_set_entry", "BAD_STATE", vcpu=live.contexts[0], entry=RAM, context=0)
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("entry", [0, 4, (1 << 39) - 4])
 def test_entries_at_the_limits(machine: Machine, vm: Build, entry: int) -> None:
     one = vm()
@@ -80,6 +82,7 @@ def test_entries_at_the_limits(machine: Machine, vm: Build, entry: int) -> None:
     assert run_state(machine, one.contexts[0]) == RUNNABLE
 
 
+@pytest.mark.raw_memory
 def test_run_loads_and_put_unloads(machine: Machine, live: Vm) -> None:
     vcpu = live.contexts[0]
     reply = machine.ok("vcpu_run", vcpu=vcpu)
@@ -89,18 +92,21 @@ def test_run_loads_and_put_unloads(machine: Machine, live: Vm) -> None:
     assert run_state(machine, vcpu) == RUNNABLE
 
 
+@pytest.mark.raw_memory
 def test_a_loaded_vcpu_runs_again_where_it_is(machine: Machine, live: Vm) -> None:
     for _ in range(3):
         machine.ok("vcpu_run", vcpu=live.contexts[0])
         assert run_state(machine, live.contexts[0]) == LOADED
 
 
+@pytest.mark.raw_memory
 def test_put_without_a_vcpu(machine: Machine, live: Vm) -> None:
     _, changes = machine.observe("vcpu_put")
     assert not changes
     assert run_state(machine, live.contexts[0]) == RUNNABLE
 
 
+@pytest.mark.raw_memory
 def test_loading_another_vcpu_unloads_the_first(machine: Machine, vm: Build) -> None:
     first, second = vm(0), vm(1)
     for one in (first, second):
@@ -112,6 +118,7 @@ def test_loading_another_vcpu_unloads_the_first(machine: Machine, vm: Build) -> 
     assert run_state(machine, second.contexts[0]) == LOADED
 
 
+@pytest.mark.raw_memory
 def test_a_vcpu_is_loaded_on_one_cpu_only(machine: Machine, live: Vm) -> None:
     machine.ok("vcpu_run", vcpu=live.contexts[0], cpu=1)
     assert run_state(machine, live.contexts[0]) == LOADED | 1
@@ -143,6 +150,7 @@ def test_a_vcpu_that_is_off_does_not_run(machine: Machine, live: Vm) -> None:
     machine.refuses("vcpu_run", "BAD_STATE", vcpu=live.contexts[1])
 
 
+@pytest.mark.raw_memory
 def test_a_vm_under_construction_does_not_run(scene: Scene) -> None:
     scene.new.entry()
     assert scene.new.state == VmState.BUILDING

@@ -208,6 +208,7 @@ def check_all_broken(oracle: Oracle, call: str, beyond: tuple[str, ...] = ()) ->
     assert broken == wanted
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("call", CALLS)
 def test_every_condition(machine: Machine, call: str) -> None:
     oracle = Oracle(machine)

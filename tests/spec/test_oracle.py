@@ -97,6 +97,7 @@ def test_random_lives_get_everywhere() -> None:
     assert len(covered) >= 60
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize("seed", range(3))
 def test_random_calls_on_any_backend(machine: Machine, seed: int) -> None:
     choices = random.Random(f"any backend {seed}")
@@ -114,6 +115,7 @@ def scene(machine: Machine, vm: Build) -> Iterator[Oracle]:
     yield Oracle(machine)
 
 
+@pytest.mark.raw_memory
 def test_the_oracle_follows_any_backend(scene: Oracle) -> None:
     machine = scene.machine
     frame = machine.take()
@@ -137,6 +139,7 @@ WRONG = {
 }
 
 
+@pytest.mark.raw_memory
 @pytest.mark.parametrize(("message", "change"), WRONG.values(), ids=WRONG.keys())
 def test_the_oracle_notices(
     scene: Oracle, monkeypatch: pytest.MonkeyPatch, message: str, change: Callable[[Any], Any]

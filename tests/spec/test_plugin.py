@@ -46,7 +46,7 @@ def outcome(tmp_path: Path, text: str, *options: str) -> str:
     path = tmp_path / "test_inner.py"
     path.write_text(HEAD + text)
     config = tmp_path / "pytest.ini"
-    config.write_text("[pytest]\n")
+    config.write_text("[pytest]\nbulkhead_aliases = true\n")
     command = [
         sys.executable,
         "-m",

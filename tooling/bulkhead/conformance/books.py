@@ -17,7 +17,8 @@ from bulkhead.inspect.records import VM_RECORD, FrameRecord, Kind, Shared, VmSta
 
 ADDRESS = 0x0000_FFFF_FFFF_F000
 HOST = FrameRecord(Kind.HOST)
-_SHARE_EXIT = next(line.value for line in abi.load().exits if line.name == "SHARE")
+_EXITS = {line.name: line.value for line in abi.load().exits}
+_ENDS = {line.id for line in abi.load().standards if line.name in ("PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET")}
 _SHARE, _UNSHARE, _RELINQUISH = (abi.load().call(name).id for name in ("share", "unshare", "relinquish"))
 
 
@@ -92,7 +93,7 @@ class Books:
 
     def __init__(self, layout: Layout, whole_blocks: Collection[int]) -> None:
         """`whole_blocks` are the host's at boot, and free to give away."""
-        self._blocks = {block: HOST for block in whole_blocks}
+        self._blocks = dict.fromkeys(whole_blocks, HOST)
         self._blocks[layout.split_block] = FrameRecord(Kind.SPLIT)
         own = FrameRecord(Kind.HOST_TABLE, parent=(layout.split_block - layout.ram_base) // BLOCK)
         self._frames = {layout.split_block: own}
@@ -141,7 +142,9 @@ class Books:
                 self._vms[a["vm"]] = VmState.ACTIVE
             case "vm_destroy":
                 del self._vms[a["vm"]]
-                self._drop({f for f, r in self._frames.items() if r.kind == Kind.VM_TABLE and r.vm == a["vm"]})
+                self._drop(
+                    {f for f, r in self._frames.items() if r.kind == Kind.VM_TABLE and r.vm == a["vm"]}
+                )
             case "host_split" | "vm_split" | "map_block" | "reclaim_block" | "dma_allow" | "dma_revoke":
                 self._note_block(call, a)
             case "vcpu_run":
@@ -185,16 +188,18 @@ class Books:
             case "vm_split":
                 page = self._blocks[block]
                 self._blocks[block] = FrameRecord(Kind.SPLIT)
-                self._frames |= {frame: page for frame in range(block, block + BLOCK, PAGE)}
+                self._frames |= dict.fromkeys(range(block, block + BLOCK, PAGE), page)
                 self._frames[a["table"]] = FrameRecord(Kind.VM_TABLE, 3, page.vm)
                 self._frames[a["host_table"]] = FrameRecord(Kind.HOST_TABLE, parent=number)
 
     def _note_exit(self, vcpu: int, results: Mapping[str, int]) -> None:
-        """A VM has shared a page, taken it back, or given it up."""
+        """A VM has shared a page, taken it back, given it up, or ended."""
         kind, function, ipa, *_ = results.values()
-        if kind != _SHARE_EXIT:
-            return
         vm = self._frames[vcpu].vm
+        if kind == _EXITS["DIED"] or (kind == _EXITS["PSCI"] and function in _ENDS):
+            self._vms[vm] = VmState.DYING
+        if kind != _EXITS["SHARE"]:
+            return
         if function == _RELINQUISH and (vm, ipa) in self._pages:
             self._drop({self._pages[vm, ipa]})
         elif function in (_SHARE, _UNSHARE):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.measure import Measurement
-from bulkhead.conformance.snapshot import records
-from bulkhead.inspect.records import OF_A_VM, Kind, VmState
+from bulkhead.inspect.records import OF_A_VM, VM_SLOTS, Kind, VmState
 
 RAM = 0x4000_0000
 SPAN = {2: 1 << 30, 3: 2 << 20}
@@ -96,7 +95,7 @@ class Vm:
         for index in range(self.vcpus):
             if index not in self.contexts:
                 self.vcpu(index)
-        if self.machine.frame_record(self.contexts[0]).parent == 0:
+        if self.machine.known.frame(self.contexts[0]).parent == 0:
             self.entry()
         self.machine.ok("activate", vm=self.slot)
         return self
@@ -121,22 +120,23 @@ def range_arguments(ram: Ranges) -> dict[str, int]:
 
 
 def dismantle(machine: Machine) -> None:
-    """End every VM and take everything back, as a host would that has lost its notes: from the records alone."""
-    for block in machine.blocks(Kind.DMA):
+    """End every VM and take everything back, as a host would that has lost its notes: from what is known."""
+    known = machine.known
+    for block in known.blocks(Kind.DMA):
         machine.ok("dma_revoke", block=block)
-    alive = [slot for slot in range(64) if machine.vm_word(slot, 0) != VmState.FREE]
+    alive = [slot for slot in range(VM_SLOTS) if known.vm(slot) != VmState.FREE]
     if not alive:
         return
     for cpu in range(machine.layout.cpus):
         machine.ok("vcpu_put", cpu=cpu)
     for slot in alive:
-        if machine.vm_record(slot).state != VmState.DYING:
+        if known.vm(slot) != VmState.DYING:
             machine.ok("vm_kill", vm=slot)
-    owned = [(frame, machine.frame_record(frame)) for frame in owned_frames(machine)]
+    owned = [(frame, known.frame(frame)) for frame in owned_frames(machine)]
     for frame, record in owned:
         if record.kind in (Kind.VM_PAGE, Kind.VCPU):
             machine.ok("reclaim", frame=frame)
-    for block in machine.blocks(Kind.VM_PAGE):
+    for block in known.blocks(Kind.VM_PAGE):
         machine.ok("reclaim_block", block=block)
     for level in (3, 2):
         for frame, record in owned:
@@ -148,4 +148,4 @@ def dismantle(machine: Machine) -> None:
 
 def owned_frames(machine: Machine) -> list[int]:
     """Frames that belong to any VM."""
-    return [address for address, word in records(machine) if Kind(word & 15) in OF_A_VM]
+    return list(machine.known.frames(OF_A_VM))

@@ -94,7 +94,9 @@ def open_port(where: str, baud_rate: int, loop: Loop) -> Channel:
         return Channel("serial", _SerialStream(port), loop)
     except (AttributeError, OSError, ValueError) as error:  # UnsupportedOperation is both of the latter
         port.close()
-        raise MachineError("this kind of device cannot be waited for", where=where, hint="give a path") from error
+        raise MachineError(
+            "this kind of device cannot be waited for", where=where, hint="give a path"
+        ) from error
 
 
 def parse(text: str) -> tuple[str, int]:

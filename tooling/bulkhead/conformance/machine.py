@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from bulkhead import abi
 from bulkhead.conformance import walk
 from bulkhead.conformance.backend import BLOCK, PAGE, REGISTERS, Backend, Layout
-from bulkhead.conformance.snapshot import WORD, Changes, Snapshot, frame_record_address, records, unpack
+from bulkhead.conformance.books import Books, Known, Records
+from bulkhead.conformance.reach import Reach, ReachChanges
+from bulkhead.conformance.snapshot import WORD, Changes, Snapshot, frame_record_address, unpack
 from bulkhead.errors import InvalidInput
 from bulkhead.inspect.records import VM_RECORD, FrameRecord, Kind, VmRecord
 
@@ -70,26 +72,49 @@ def decode(line: abi.Call, sent: tuple[int, ...], regs: tuple[int, ...]) -> Repl
     return Reply(line.name, status, detail, results, sent, regs)
 
 
-def check_registers(line: abi.Call, reply: Reply) -> None:
+def check_registers(line: abi.Call, arguments: dict[str, int], cpu: int, reply: Reply) -> None:
     """Only what the convention declares may differ: results, or x1 of an error, and x0."""
     __tracebackhide__ = True
     changeable = 1 + (len(line.results) if reply.status == "SUCCESS" else reply.status != "NOT_SUPPORTED")
-    for register in range(changeable, REGISTERS):
-        sent, got = reply.sent[register], reply.regs[register]
-        assert sent == got, f"{line.name}: {reply}: x{register} was {sent:#x} and came back as {got:#x}"
+    wrong = [
+        f"x{register} as it was, {sent:#x}; it is {got:#x}"
+        for register, (sent, got) in enumerate(zip(reply.sent, reply.regs, strict=True))
+        if register >= changeable and sent != got
+    ]
     statuses = {status.name: status for status in ABI.statuses}
-    assert reply.status in statuses, f"{line.name}: x0 = {reply.regs[0]:#x} is no status"
-    if not statuses[reply.status].detail:
-        assert reply.detail == 0, f"{line.name}: {reply}: {reply.status} carries no detail"
+    if reply.status not in statuses:
+        wrong.append(f"a status in x0; it is {reply.regs[0]:#x}")
+    elif reply.detail and not statuses[reply.status].detail:
+        wrong.append(f"no detail with {reply.status}")
+    assert not wrong, "\n  expected ".join([f"{describe(line.name, arguments, cpu)} got {reply}", *wrong])
+
+
+def difference(before: Snapshot | Reach, after: Snapshot | Reach) -> Changes | ReachChanges:
+    """What changed between two looks at one machine."""
+    if isinstance(before, Snapshot) and isinstance(after, Snapshot):
+        return before.changes(after)
+    assert isinstance(before, Reach) and isinstance(after, Reach), "two looks at different machines"
+    return before.changes(after)
 
 
 class Machine:
     """A machine under test. Frames are named by physical address throughout."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, books: Books | None = None) -> None:
+        """With `books`, or without raw memory, `known` is what they say; else what the engine's records say."""
         self.backend = backend
         self.needs_reset = False
+        self.compared_by_reach = 0
+        """Comparisons of states for which only the host's reach could be seen."""
         self._taken: set[int] = set()
+        if books is None and not backend.raw_memory:
+            books = Books(backend.layout, backend.whole_blocks)
+        self._books = books
+
+    @property
+    def known(self) -> Known:
+        """Who has what, for choosing arguments: from records where they can be read, else from the calls so far."""
+        return self._books or Records(self)
 
     @property
     def layout(self) -> Layout:
@@ -100,6 +125,13 @@ class Machine:
         """Raw RAM, whoever owns it."""
         return self.backend.physical(address, length)
 
+    def look(self) -> Snapshot | Reach:
+        """The state for a comparison: all of it, or, without raw memory, what the host reaches."""
+        if self.backend.raw_memory:
+            return Snapshot.take(self)
+        self.compared_by_reach += 1
+        return Reach.take(self.backend, self.known.blocks(Kind.SPLIT))
+
     # Calls
 
     def registers(self, *values: int, cpu: int = 0) -> tuple[int, ...]:
@@ -107,17 +139,29 @@ class Machine:
         sent = [value & MASK for value in values] + [
             filler(register) for register in range(len(values), REGISTERS)
         ]
-        return self.backend.call(cpu, sent)
+        got = self.backend.call(cpu, sent)
+        line = next((line for line in ABI.calls if line.caller == "host" and line.id == sent[0]), None)
+        if line is not None:
+            self._note(line, tuple(sent), got)
+        return got
+
+    def _note(self, line: abi.Call, sent: tuple[int, ...], got: tuple[int, ...]) -> Reply:
+        """What a call has changed goes into the books."""
+        reply = decode(line, sent, got)
+        if reply.status == "SUCCESS":
+            if line.name in ("host_split", "vm_split"):
+                self.needs_reset = True  # nothing joins a block again
+            if self._books:
+                self._books.note(line.name, dict(zip(line.args, sent[1:], strict=False)), reply.results)
+        return reply
 
     def call(self, name: str | int, *, cpu: int = 0, **arguments: int) -> Reply:
         """A call of the host; arguments by the names of the table. Checks that no other register changes."""
         __tracebackhide__ = True
         line = find(name)
         sent = tuple(encode(line, arguments))
-        reply = decode(line, sent, self.backend.call(cpu, sent))
-        if line.name in ("host_split", "vm_split") and reply.status == "SUCCESS":
-            self.needs_reset = True  # nothing joins a block again
-        check_registers(line, reply)
+        reply = self._note(line, sent, self.backend.call(cpu, sent))
+        check_registers(line, arguments, cpu, reply)
         return reply
 
     def ok(self, name: str, *, cpu: int = 0, **arguments: int) -> Reply:
@@ -142,9 +186,9 @@ class Machine:
         """A call that must answer `status` and change nothing; `detail` is x1, or the argument at fault by name."""
         __tracebackhide__ = True
         expected = 1 + find(name).args.index(detail) if isinstance(detail, str) else detail
-        before = Snapshot.take(self)
+        before = self.look()
         reply = self.call(name, cpu=cpu, **arguments)
-        changes = before.changes(Snapshot.take(self))
+        changes = difference(before, self.look())
         if (reply.status, reply.detail) == (status, expected) and not changes:
             return
         wanted = status + (f" (x1 = {expected}: {detail})" if detail else "") + " and no change"
@@ -194,8 +238,7 @@ class Machine:
 
     def host_table(self, address: int) -> int:
         """Physical address of the host's level 3 table of the split block that holds `address`."""
-        index = (address - self.layout.ram_base) // BLOCK
-        return self.entry(self.layout.host_level2, index) & 0x0000_FFFF_FFFF_F000
+        return self.known.host_table(address)
 
     def index(self, address: int) -> int:
         """Frame index of a physical address."""
@@ -209,9 +252,7 @@ class Machine:
 
     def free_frames(self) -> Iterator[int]:
         """Frames of split blocks that are the host's and not taken yet."""
-        for address, word in records(self):
-            if word == Kind.HOST and address not in self._taken:
-                yield address
+        return (address for address in self.known.frames((Kind.HOST,)) if address not in self._taken)
 
     def take(self) -> int:
         """A host frame of a split block that nobody else uses in this test."""
@@ -227,8 +268,7 @@ class Machine:
 
     def blocks(self, kind: Kind) -> list[int]:
         """Physical addresses of all blocks of a kind, ascending."""
-        words = unpack(self.physical(self.layout.block_records, self.layout.blocks * WORD))
-        return [self.layout.ram_base + n * BLOCK for n, word in enumerate(words) if word & 15 == kind]
+        return self.known.blocks(kind)
 
     def forget_taken(self) -> None:
         """A new test begins."""

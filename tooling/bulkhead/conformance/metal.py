@@ -7,6 +7,7 @@ machine is started anew.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bulkhead.machine.link import Link, wait_ready
 
 SYSTEM_RESET = 0x8400_0009
 """PSCI (Arm DEN 0022) 5.10."""
+GIB = 1 << 30
+"""The engine has records for whole GiBs from the first byte of RAM on (`engine/image/src/memory.rs`)."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,22 @@ class MetalBackend(PayloadBackend):
             ) from error  # fmt: skip
 
     def _diagnosis(self, damaged: int) -> str:
-        """Why an answer is missing."""
-        if damaged:
-            return f"{damaged} damaged frame(s) arrived instead (cut off, or with a wrong CRC)"
-        try:
-            pong = self._ping()
-        except MachineTimeout:
-            words = self.device.explain()
-            return "the device has stopped answering" + (f"; {words}" if words else "")
-        lost = int(pong.get("bad_frames", 0)) - self._bad_frames
+        """Why an answer is missing. Two pings: the first answer may end up behind half a frame."""
+        broken_off = self._link.unfinished
+        pong: dict[str, Any] = {}
+        for _ in range(2):
+            with contextlib.suppress(MachineTimeout):
+                pong = pong or self._ping()
+        lost = int(pong.get("bad_frames", self._bad_frames)) - self._bad_frames
         self._bad_frames += lost
-        return f"{lost} frame(s) reached the device damaged" if lost else "but the device still answers others"
+        words = self.device.explain()
+        facts = {
+            f"{damaged} damaged frame(s) arrived instead (cut off, or with a wrong CRC)": damaged,
+            f"it broke off in the middle of a frame, after {broken_off} bytes": broken_off,
+            f"{lost} frame(s) reached the device damaged": lost,
+            "the device has stopped answering" + (f"; {words}" if words else ""): not pong,
+        }
+        return "; ".join(text for text, holds in facts.items() if holds) or "but the device answers a ping"
 
     def _ping(self) -> dict[str, Any]:
         return self._link.call("ping", timeout=self.patience.ping)
@@ -142,7 +150,7 @@ class MetalBackend(PayloadBackend):
         ram = ram_of(self.memory(*info.device_tree))
         base, end = min(first for first, _ in ram), max(first + size for first, size in ram)
         self.layout = Layout(
-            base, (end - base) // PAGE, info.cpus,
+            base, -(-(end - base) // GIB) * (GIB // PAGE), info.cpus,
             block_records=0, frame_records=0, host_level2=0, dma_level2=0, host_root=0, vm_records=0,
             split_block=info.split_block[0],
         )  # fmt: skip

@@ -53,6 +53,11 @@ class Deframer:
         self.bad_frames = 0
         self._buffer = bytearray()
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes received of a frame whose end is missing."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[Any]:
         """The messages completed by `data`, in order."""
         self._buffer += data

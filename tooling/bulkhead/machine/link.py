@@ -40,6 +40,11 @@ class Link:
         """Damaged or senseless frames received so far."""
         return self._deframer.bad_frames
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes received of a frame whose end is missing."""
+        return self._deframer.unfinished
+
     def call(self, operation: str, arguments: Fields | None = None, *, timeout: float = 30.0) -> Fields:
         """Send a request and return its result. Raises LinkError if refused, MachineTimeout if unanswered."""
         number = next(self._sequence)

@@ -42,7 +42,8 @@ class QemuConfig:
     `devices` are added in order, each an argument of `-device`; `smmu` off leaves the SMMU out; `options` are
     further properties of the machine. `icount` counts instructions: 1 ns of virtual time is one instruction, on
     one host thread; the device tree then carries no random seed, so that runs are equal. `halted` starts with
-    all CPUs stopped. `pty` makes UART1 a pseudo-terminal instead of `link`. `decode_panic` turns a raw dump into readable text. `ignore` lists expected bad patterns.
+    all CPUs stopped. `pty` makes UART1 a pseudo-terminal instead of `link`. `decode_panic` turns a raw dump into
+    readable text. `ignore` lists expected bad patterns.
     """
 
     kernel: Path

@@ -193,7 +193,7 @@ def _pytest(fast: bool, backend: str) -> Step:
         "-m",
         " and ".join(f"not {marker}" for marker in excluded),
     ]
-    command += ["--backend", backend or ("host" if fast else "all")]
+    command += ["--bulkhead-backend", backend or ("host" if fast else "all")]
     return Step("pytest", command, TEST_SECONDS)
 
 

@@ -1,0 +1,202 @@
+"""A line that damages frames, a board that falls silent: every failure says what happened, and nothing is guessed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulkhead import abi
+from bulkhead.conformance.line import PseudoTerminal, SerialDevice
+from bulkhead.conformance.metal import MetalBackend, Patience, check_payload
+from bulkhead.errors import InvalidInput, MachineError
+from bulkhead.image.build import build
+from bulkhead.machine.framing import decode_frame, encode_frame
+from bulkhead.provision import qemu
+from conformance.cable import Cable, Damage, intact
+
+SHORT = Patience(attach=10, request=2, ping=1, boot=60)
+FEATURES = [abi.load().call("features").id, *[0] * 17]
+NOISE = bytes(range(1, 256)) * 2
+
+
+class Once:
+    """Damages the first frame, and no other; with `for_ever`, nothing passes after that."""
+
+    def __init__(self, damage: Damage, *, keep_end: bool = True, for_ever: bool = False) -> None:
+        self._damage, self._keep_end, self._for_ever = damage, keep_end, for_ever
+        self._frames = self._ends = 0
+
+    def __call__(self, data: bytes) -> bytes:
+        if data == b"\0":
+            self._ends += 1
+            first = self._ends == 1
+        else:
+            self._frames += 1
+            first = self._frames == 1
+        if not first:
+            return b"" if self._for_ever else data
+        if data == b"\0":
+            return data if self._keep_end else b""
+        return self._damage(data)
+
+
+def flipped(frame: bytes) -> bytes:
+    """A frame with one bit changed that leaves it free of zeros."""
+    at = len(frame) // 2
+    return frame[:at] + bytes([frame[at] ^ (1 if frame[at] != 1 else 2)]) + frame[at + 1 :]
+
+
+def halved(frame: bytes) -> bytes:
+    """The first half."""
+    return frame[: len(frame) // 2]
+
+
+def nothing(frame: bytes) -> bytes:
+    """Not even that."""
+    return b""
+
+
+@pytest.fixture(scope="module")
+def cable() -> Iterator[Cable]:
+    """One board for all tests here."""
+    board = PseudoTerminal(build("pinned", "payload"), str(qemu.ensure()))
+    yield Cable(board)
+    board.close()
+
+
+@pytest.fixture
+def metal(cable: Cable) -> Iterator[MetalBackend]:
+    """The backend on a cable that is still whole."""
+    cable.has_power_switch, cable.power_cycles = True, 0
+    backend = MetalBackend(cable, SHORT)
+    assert cable.power_cycles == 0, "PSCI SYSTEM_RESET is enough for a board that answers"
+    assert backend.call(0, FEATURES)[0] == 0
+    yield backend
+    backend.close()
+
+
+pytestmark = pytest.mark.qemu
+FROM_BOARD = {
+    "corrupted answer": (Once(flipped), "1 damaged frame"),
+    "truncated answer": (Once(halved), "1 damaged frame"),
+    "answer without its end": (Once(halved, keep_end=False), "broke off in the middle of a frame, after"),
+    "lost answer": (Once(nothing, keep_end=False), "the device answers a ping"),
+}
+TO_BOARD = {
+    "corrupted request": (Once(flipped), "1 frame.* reached the device damaged"),
+    "truncated request": (Once(halved), "1 frame.* reached the device damaged"),
+    "request without its end": (Once(halved, keep_end=False), "1 frame.* reached the device damaged"),
+}
+
+
+@pytest.mark.parametrize("what", FROM_BOARD)
+def test_a_damaged_answer_is_reported(cable: Cable, metal: MetalBackend, what: str) -> None:
+    cable.from_board, message = FROM_BOARD[what]
+    with pytest.raises(MachineError, match=message) as caught:
+        metal.call(0, FEATURES)
+    assert "whether it was carried out is not known" in str(caught.value)
+    assert metal.call(0, FEATURES)[0] == 0, "the line has been resynchronised"
+
+
+@pytest.mark.parametrize("what", TO_BOARD)
+def test_a_damaged_request_is_reported(cable: Cable, metal: MetalBackend, what: str) -> None:
+    cable.to_board, message = TO_BOARD[what]
+    with pytest.raises(MachineError, match=message):
+        metal.call(0, FEATURES)
+    assert metal.call(0, FEATURES)[0] == 0, "the line has been resynchronised"
+
+
+def test_noise_between_frames_does_not_matter(cable: Cable, metal: MetalBackend) -> None:
+    cable.from_board = Once(lambda frame: NOISE + b"\0\0" + frame)
+    assert metal.call(0, FEATURES)[0] == 0
+    assert metal.link.bad_frames == 1
+
+
+@pytest.mark.parametrize("last", [nothing, halved], ids=["before the answer", "in the middle of a frame"])
+def test_a_silent_board_is_turned_off_and_on(cable: Cable, metal: MetalBackend, last: Damage) -> None:
+    cable.from_board = Once(last, keep_end=False, for_ever=True)
+    with pytest.raises(MachineError, match="the device has stopped answering"):
+        metal.call(0, FEATURES)
+    metal.reset()
+    assert cable.power_cycles == 1
+    assert metal.call(1, FEATURES)[0] == 0
+
+
+def test_a_silent_board_without_a_switch_is_an_error(cable: Cable, metal: MetalBackend) -> None:
+    cable.has_power_switch = False
+    cable.from_board = nothing
+    with pytest.raises(MachineError, match="no power switch"):
+        metal.reset()
+    cable.from_board = intact
+
+
+def test_a_pulled_plug_is_an_error(cable: Cable, metal: MetalBackend) -> None:
+    cable.unplug()
+    with pytest.raises(MachineError, match="the serial device is gone"):
+        metal.call(0, FEATURES)
+
+
+def of_version(version: int) -> Damage:
+    """Frames as a payload of another version sends them: whole, but for the version that they tell."""
+
+    def rewrite(data: bytes) -> bytes:
+        if data == b"\0":
+            return data
+        number, code, fields = decode_frame(data)
+        if "abi" in fields:
+            fields["abi"] = version
+        return encode_frame([number, code, fields])[:-1]
+
+    return rewrite
+
+
+def test_a_payload_of_another_version_is_refused(cable: Cable, metal: MetalBackend) -> None:
+    metal.close()
+    cable.from_board = of_version(7 << 32 | 3)
+    with pytest.raises(MachineError, match=r"speaks ABI 7\.0\.3, this package \d") as caught:
+        MetalBackend(cable, SHORT)
+    assert "flash the image of this package" in str(caught.value)
+    cable.from_board = intact
+
+
+def test_another_program_is_refused() -> None:
+    with pytest.raises(MachineError, match="not the payload of this release"):
+        check_payload({"bad_frames": 0}, "somewhere")
+
+
+def test_a_port_where_nobody_answers() -> None:
+    ours, theirs = os.openpty()
+    with pytest.raises(MachineError, match="nothing answers within 1 s") as caught:
+        MetalBackend(SerialDevice(os.ttyname(theirs)), Patience(attach=1, ping=0.2))
+    assert "baud rate" in str(caught.value)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_port_that_is_not_there() -> None:
+    with pytest.raises(MachineError, match="cannot be opened") as caught:
+        MetalBackend(SerialDevice("/dev/no-such-port"))
+    assert "serial ports here:" in str(caught.value)
+
+
+def test_a_file_is_no_port(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(MachineError, match="cannot be opened"):
+        MetalBackend(SerialDevice(str(path)))
+
+
+@pytest.mark.parametrize("rate", ["fast", "0", "-1", ""])
+def test_a_rate_that_is_none(rate: str) -> None:
+    with pytest.raises(InvalidInput, match="no baud rate"):
+        SerialDevice(f"/dev/ttyUSB0:{rate}")
+
+
+def test_the_command_that_turns_a_board_off_and_on_may_fail() -> None:
+    with pytest.raises(MachineError, match="failed"):
+        SerialDevice("/dev/ttyUSB0", power="exit 3").power_cycle()
+    with pytest.raises(MachineError, match="--bulkhead-power"):
+        SerialDevice("/dev/ttyUSB0").power_cycle()
