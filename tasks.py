@@ -151,11 +151,11 @@ def debug(_: Context, vmlinux: str = "") -> None:
 
 
 @command
-def flash(_: Context, to: str) -> None:
-    """Write the image to a file or block device, and read it back."""
+def flash(_: Context, to: str, payload: bool = False) -> None:
+    """Write the image to a file or block device, and read it back; `--payload`: the one for tests on a board."""
     from bulkhead.image import flash as image
 
-    image.main(to)
+    image.main(to, payload)
 
 
 @command

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HEAD = "import pytest\nfrom bulkhead.errors import MachineError\n"
+HEAD = "import pytest\nfrom bulkhead.conformance.machine import find\n"
 TWO = """
 def test_one(bulkhead_machine):
     assert bulkhead_machine.ok("version").results["vms"] == 64
@@ -50,6 +50,14 @@ def test_raw(bulkhead_machine):
 @pytest.mark.raw_memory
 def test_marked(bulkhead_machine):
     bulkhead_machine.vm_word(0, 0)
+"""
+LEFT = """
+def test_left(bulkhead_machine):
+    root = bulkhead_machine.take()
+    answer = bulkhead_machine.backend.call(0, [find("vm_create").id, 9, root, 1, 0, 1 << 30, 4096, *[0] * 11])
+    assert answer[0] == 0
+def test_after_it(bulkhead_machine):
+    bulkhead_machine.ok("vm_create", vm=9, root=bulkhead_machine.take(), vcpus=1, ram0_base=1 << 30, ram0_size=4096)
 """
 
 
@@ -126,15 +134,20 @@ def test_a_failure_is_repeated_by_the_command_that_it_prints(tmp_path: Path) -> 
 
 @pytest.mark.qemu
 def test_on_a_pseudo_terminal(tmp_path: Path) -> None:
-    status, output = run(tmp_path, TWO + RAW, "--bulkhead-backend", "metal", "--bulkhead-serial", "qemu")
+    status, output = run(
+        tmp_path, TWO + RAW + LEFT, "--bulkhead-backend", "metal", "--bulkhead-serial", "qemu"
+    )
     assert status == 1
     assert "bulkhead: metal at qemu" in output
     assert re.search(r"^test_inner.py::test_two\[metal\] PASSED", output, re.M), "names, before tests run"
     assert "NeedsRawMemory: the backend 'metal' cannot read memory" in output
     assert "mark the test with @pytest.mark.raw_memory" in output
     assert "1 test functions were left out: they are marked raw_memory" in output
-    assert "after 3 tests records and tables were not checked" in output
-    assert "1 failed, 3 passed, 1 deselected" in output
+    assert "after 5 tests records and tables were not checked" in output
+    assert "the test did not leave the machine as it found it:\n  the host no longer reaches 0x" in re.sub(
+        r"\nE? +", "\n  ", output
+    )
+    assert "1 failed, 5 passed, 1 deselected, 1 error" in output
 
 
 @pytest.mark.qemu

@@ -42,12 +42,7 @@ fn take_interrupts() {
     });
 }
 
-fn handle(
-    boot: &'static BootInfo,
-    request: &Request,
-    bad_frames: u64,
-    reply: &mut Answer,
-) -> Result<(), Refusal> {
+fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &mut Answer) -> Result<(), Refusal> {
     match request.operation {
         "ping" => {
             reply.text("payload", env!("CARGO_PKG_VERSION"));

@@ -181,14 +181,15 @@ def check_payload(pong: dict[str, Any], where: str) -> None:
     if not {"payload", "abi", "boot_info", "bad_frames"} <= set(pong):
         raise MachineError(
             "the program on the line is not the payload of this release", where=where,
-            hint="flash the image of this package that has the payload, not the hypervisor",
+            hint="write the image of this package that has the payload: inv flash --to DEVICE --payload",
         )  # fmt: skip
     ours, theirs = abi.load().version, int(pong["abi"])
     if ours != theirs:
         raise MachineError(
             f"the payload on the line speaks ABI {version_text(theirs)}, this package {version_text(ours)}",
             where=where,
-            hint=f"flash the image of this package, or install the package of release {version_text(theirs)}",
+            hint="flash the image of this package (inv flash --to DEVICE --payload), or install the package of release "
+            + version_text(theirs),
         )
 
 

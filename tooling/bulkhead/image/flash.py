@@ -91,8 +91,11 @@ def _verify(content: bytes, written: Path, target: Path) -> None:
             )
 
 
-def main(to: str) -> None:
-    """Build the bootable image, refuse it if its layout is wrong, and write it to the file or device `to`."""
+def main(to: str, payload: bool = False) -> None:
+    """Build the bootable image, refuse it if its layout is wrong, and write it to the file or device `to`.
+
+    With `payload`, its host program is the one that conformance tests drive, not the hypervisor.
+    """
     from bulkhead.image import build
     from bulkhead.image.layout import check, read_layout
 
@@ -101,7 +104,7 @@ def main(to: str) -> None:
     target = Path(to).expanduser()
     if not target.parent.is_dir():
         raise InvalidInput("there is no such directory", where=target.parent, hint="create it first")
-    images = build.build()
+    images = build.build(host_program="payload" if payload else "shim")
     check(read_layout(images.elf, images.host_elf, images.image))
     size = flash(images.image, target)
     print(f"{size} bytes written to {target}, read back and found equal (SHA-256 {images.sha256})")

@@ -193,7 +193,10 @@ def _pytest(fast: bool, backend: str) -> Step:
         "-m",
         " and ".join(f"not {marker}" for marker in excluded),
     ]
-    command += ["--bulkhead-backend", backend or ("host" if fast else "all")]
+    backend = backend or ("host" if fast else "all")
+    command += ["--bulkhead-backend", backend]
+    if backend in ("metal", "all"):
+        command += ["--bulkhead-serial", "qemu"]  # no board here: a pseudo-terminal
     return Step("pytest", command, TEST_SECONDS)
 
 
