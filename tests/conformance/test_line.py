@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,34 @@ def test_a_payload_of_another_version_is_refused(cable: Cable, metal: MetalBacke
 def test_another_program_is_refused() -> None:
     with pytest.raises(MachineError, match="not the payload of this release"):
         check_payload({"bad_frames": 0}, "somewhere")
+
+
+@contextmanager
+def on_its_own(board: PseudoTerminal) -> Iterator[None]:
+    """The board runs without any help of the backend: somebody else reads its console."""
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            board.loop.step(0.05)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(5)
+
+
+def test_a_port_by_its_path_and_for_one_session_only(cable: Cable) -> None:
+    with on_its_own(cable.board):
+        backend = MetalBackend(SerialDevice(f"{cable.board.path}:115200"), SHORT)
+        assert backend.call(1, FEATURES)[0] == 0
+        with pytest.raises(MachineError, match="cannot be opened"):
+            MetalBackend(SerialDevice(cable.board.path), SHORT)
+        assert backend.call(0, FEATURES)[0] == 0
+        backend.close()
 
 
 def test_a_port_where_nobody_answers() -> None:

@@ -166,7 +166,7 @@ class PseudoTerminal:
 
     @property
     def loop(self) -> Loop:
-        """See Device: the machine's own, so that its console is read, too."""
+        """See Device: the machine's own, so that its console is read, too; QEMU stops where nobody does that."""
         return self.machine.loop
 
     def open(self) -> Channel:

@@ -21,6 +21,7 @@ from bulkhead.conformance.line import Device
 from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.errors import MachineError, MachineTimeout
 from bulkhead.machine.boot_info import BOOT_INFO, MAGIC, BootInfo
+from bulkhead.machine.channel import Channel
 from bulkhead.machine.link import Link, wait_ready
 
 SYSTEM_RESET = 0x8400_0009
@@ -50,23 +51,24 @@ class MetalBackend(PayloadBackend):
         """Finds the payload on the line and starts the machine anew, whatever it did before. MachineError."""
         self.device = device
         self.patience = patience or Patience()
+        self._channel: Channel | None = None
         try:
             self._open()
             self._greet(self.patience.attach)
             self.reset()
         except BaseException:
-            self.device.close()
+            self.close()
             raise
 
     def _open(self) -> None:
-        self._channel = self.device.open()
-        self._link = Link(self._channel, self._wait)
-        self._channel.send(b"\0")  # ends whatever half a frame the other end may have
+        channel = self._channel = self.device.open()
+        self._link = Link(channel, self._wait)
+        channel.send(b"\0")  # ends whatever half a frame the other end may have
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         limit = time.monotonic() + seconds
         while not condition():
-            if not self._channel.open:
+            if self._channel is None or not self._channel.open:
                 raise MachineError(
                     "the serial device is gone", where=self.device.name, hint="is it still plugged in?"
                 )
@@ -136,7 +138,7 @@ class MetalBackend(PayloadBackend):
             wait_ready(self._link, timeout=self.patience.boot)
             pong = self._greet(self.patience.attach)
         except MachineError:
-            self._channel.close()
+            self._unplug()
             self.device.power_cycle()
             self._open()
             pong = self._greet(self.patience.boot)
@@ -172,8 +174,12 @@ class MetalBackend(PayloadBackend):
 
     def close(self) -> None:
         """See Backend."""
-        self._channel.close()
+        self._unplug()
         self.device.close()
+
+    def _unplug(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
 
 
 def check_payload(pong: dict[str, Any], where: str) -> None:
