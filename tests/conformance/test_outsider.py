@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAD = "import pytest\nfrom bulkhead.conformance.machine import find\n"
 TWO = """
 def test_one(bulkhead_machine):

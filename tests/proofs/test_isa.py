@@ -24,6 +24,8 @@ from bulkhead.prove.leaves import LEAVES
 from bulkhead.prove.smt import Bits
 from bulkhead.prove.theorems import CALLS
 
+pytestmark = pytest.mark.slow
+
 unicorn: Any = importlib.import_module("unicorn")  # only partly annotated
 
 CODE, DATA, DATA_SIZE = 0x10000, 0x40000, 0x4000

@@ -28,10 +28,11 @@ from bulkhead.spec.transaction import Outcome, run
 from bulkhead.spec.words import Word, term
 from proofs.survivors import is_explained
 
+pytestmark = pytest.mark.slow
+
 STEP = 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("theorem", list(theorems()), ids=lambda theorem: theorem.name)
 def test_theorem(image: Image, theorem: Theorem) -> None:
     """Proved, unless a proof with the same inputs is on record."""
@@ -95,7 +96,6 @@ def is_noticed(image: Image, call: str) -> bool:
     return False
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["map", "reclaim"])
 def test_bit_flips_are_noticed(image: Image, call: str) -> None:
     """Of random flips all are noticed but those that change nothing, or nothing that anybody looks at.
@@ -134,7 +134,6 @@ CRITICAL: dict[str, Callable[[str], bool]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", CRITICAL)
 def test_dropped_maintenance_in_map_is_noticed(image: Image, what: str) -> None:
     """Each single instruction of the kind, replaced by NOP."""
@@ -184,7 +183,6 @@ def without_need(call: str, forgotten: int, state: State, **arguments: Word) -> 
     return run(state, definition, partial(WithoutNeed, forgotten=forgotten))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "number"),
     [
@@ -199,7 +197,6 @@ def test_dropped_condition_is_noticed(image: Image, call: str, number: int) -> N
         Refinement(image, bind(image, call), specification).prove()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(15))
 def test_dropped_condition_of_map_is_noticed(image: Image, number: int) -> None:
     specification = partial(without_need, "map", number)
@@ -273,7 +270,6 @@ def test_a_loop_with_an_instruction_less_is_noticed(image: Image, text: str) -> 
             prove_leaf(Image(image.path, {place: NOP}), BLOCK_LEAF)
 
 
-@pytest.mark.slow
 def test_a_vm_call_with_an_instruction_less_is_noticed(image: Image) -> None:
     """Lock, unlock and TLB maintenance on the way of `relinquish`, each replaced by NOP."""
     covered = VmStep(image, "relinquish").prove().summary.covered
@@ -285,7 +281,6 @@ def test_a_vm_call_with_an_instruction_less_is_noticed(image: Image) -> None:
             VmStep(Image(image.path, {place: NOP}), "relinquish").prove()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(8))
 def test_dropped_condition_of_a_vm_call_is_noticed(image: Image, number: int) -> None:
     def specification(state: State, **arguments: Word) -> Outcome:
