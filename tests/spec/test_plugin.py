@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts a pytest of its own
+
 HEAD = "import pytest\nfrom bulkhead.inspect.records import Kind\n"
 SPLIT = """
 def test_split(machine):
