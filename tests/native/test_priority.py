@@ -31,7 +31,10 @@ from native.scene import (
 
 TOP = 1 << 39
 """First IPA that no VM has."""
-NOTHING: Callable[[Scene], None] = lambda scene: None  # noqa: E731
+
+
+def nothing(_: Scene) -> None:
+    """The scene as it is."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Error:
     status: str
     detail: str | int = 0
     arguments: Arguments = field(default_factory=dict)
-    first: Callable[[Scene], object] = NOTHING
+    first: Callable[[Scene], object] = nothing
     found: str = ""
     """Argument whose value is found in the scene ..."""
     where: Callable[[Scene], int] = lambda scene: scene.machine.blocks(Kind.ENGINE)[-1]

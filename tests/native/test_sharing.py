@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from bulkhead.conformance import HostFault, Machine
@@ -305,9 +303,11 @@ def test_a_killed_vm_that_still_runs_can_do_no_harm(scene: Scene, caller: Caller
 def test_a_fault_that_is_none_any_more_is_retried(scene: Scene, caller: Caller, where: str) -> None:
     """Another CPU has mapped it, or is cutting the block: no exit."""
     ipa = IPA if where == "page" else BLOCK_IPA + 3 * PAGE
-    fault: Callable[[], Next] = lambda: caller.backend.exception(  # noqa: E731
-        0, caller.vcpu, 0x24 << 26 | 1 << 25 | 0x07, far=ipa, hpfar=ipa >> 12 << 4
-    )
+
+    def fault() -> Next:
+        syndrome = 0x24 << 26 | 1 << 25 | 0x07
+        return caller.backend.exception(0, caller.vcpu, syndrome, far=ipa, hpfar=ipa >> 12 << 4)
+
     assert fault() == Next("exit", EXITS["MEM_FAULT"], (ipa, 0, 0))
     with scene.machine.locked():
         assert fault() == RESUME

@@ -25,7 +25,7 @@ from bulkhead.spec import CALLS, STEPS, State, Transaction
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
 from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import Outcome, run
-from bulkhead.spec.words import Word, term
+from bulkhead.spec.words import Truth, Word, term
 from proofs.survivors import is_explained
 
 pytestmark = pytest.mark.slow
@@ -167,9 +167,9 @@ class WithoutNeed(Transaction):
         super().__init__(before)
         self._forgotten = forgotten
 
-    def need(self, condition: bool | object, status: str, detail: Word = 0, exits: bool = False) -> None:
+    def need(self, condition: Truth, status: str, detail: Word = 0, exits: bool = False) -> None:
         if self._forgotten != len(self.needs):
-            super().need(condition, status, detail, exits)  # type: ignore[arg-type]  # as the caller gave it
+            super().need(condition, status, detail, exits)
         else:
             self._forgotten = -1
 

@@ -17,9 +17,9 @@ DEVICES = {one.name: one.base for one in VIRT}
 def carry_out(arena: Arena) -> None:
     vm = Vm(arena.machine).cover()
     for name, address in DEVICES.items():
-        for call in (
-            lambda: arena.map(vm.slot, RAM, address),  # noqa: B023
-            lambda: arena.status("vcpu_create", vm=vm.slot, index=0, frame=address),  # noqa: B023
-            lambda: arena.status("table_donate", vm=vm.slot, ipa=RAM + BLOCK, level=3, table=address),  # noqa: B023
+        for answer in (
+            arena.map(vm.slot, RAM, address),
+            arena.status("vcpu_create", vm=vm.slot, index=0, frame=address),
+            arena.status("table_donate", vm=vm.slot, ipa=RAM + BLOCK, level=3, table=address),
         ):
-            assert call() == "INVALID_ARGUMENT", f"{name} has become a frame"
+            assert answer == "INVALID_ARGUMENT", f"{name} has become a frame"
