@@ -20,7 +20,7 @@ IDLE = "1: wfi\n b 1b"
 def host(source: str, results: int, *, called: bool = True) -> bytes:
     """A host program. `result n, xM` stores xM as its n-th result, which lie at physical address `results`;
     `again label` branches until the program is told to stop (both use x17 and x18); `vcpu_run V` runs the vCPU at V,
-    `timed_run V` for a limited time; x0 and x1 are the answer.
+    `timed_run V` for a quarter of a second, `timed_run V, "lsl #1"` for two; x0 and x1 are the answer.
     One that is not called has no stack, and nowhere to return to.
     """
     return assemble(f"""
@@ -43,11 +43,11 @@ def host(source: str, results: int, *, called: bool = True) -> bytes:
     mov     x6, #0
     hvc     #0
     .endm
-    .macro timed_run vcpu
+    .macro timed_run vcpu, seconds="lsr #2"
     isb
     mrs     x0, cntpct_el0
     mrs     x1, cntfrq_el0
-    add     x0, x0, x1, lsr #2           // a quarter of a second
+    add     x0, x0, x1, \\seconds
     msr     cntp_cval_el0, x0
     mov     x0, #1
     msr     cntp_ctl_el0, x0

@@ -18,7 +18,8 @@ from bulkhead.conformance.backend import PAGE
 def carry_out(arena: Arena) -> None:
     victim = arena.victim("secret x20\n add x20, x20, #0x1000\n 1: add x1, x1, #1\n str x1, [x20]\n b 1b")
     page = victim.vm.page(SECRET + PAGE)
-    arena.begin(f"timed_run {victim.context:#x}")
+    # Two seconds: the page must have changed hands long before the VM stops, however busy this computer is.
+    arena.begin(f'timed_run {victim.context:#x}, "lsl #1"')
     arena.wait(lambda: any(arena.machine.physical(page, 8)), "the VM to store")
     victim.vm.kill()
     arena.machine.ok("reclaim", frame=page)

@@ -22,6 +22,8 @@ from bulkhead.image.variant import Edit, build_variant
 
 WORKERS = 2
 """Machines at a time."""
+TRIES = 3
+"""How often an attack is carried out on an engine without its protection until it succeeds: some are races."""
 
 
 class Outcome(Enum):
@@ -109,14 +111,24 @@ class Campaign:
             with boot(images, job.machine) as ground:
                 for one in job.attacks:
                     if not self._stopped:
-                        self._results[one.name].set_result(attempt(one, ground))
+                        tries = TRIES if job.edits else 1
+                        self._results[one.name].set_result(attempt(one, ground, tries))
         except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must learn of it)
             for one in job.attacks:
                 if not self._results[one.name].done():
                     self._results[one.name].set_result(Result(one, Outcome.BROKEN, describe(error), 0))
 
 
-def attempt(attack: Attack, ground: Ground) -> Result:
+def attempt(attack: Attack, ground: Ground, tries: int = 1) -> Result:
+    """Carries one attack out, again while it is refused and tries are left."""
+    for _ in range(tries):
+        result = _attempt_once(attack, ground)
+        if result.outcome is not Outcome.REFUSED:
+            break
+    return result
+
+
+def _attempt_once(attack: Attack, ground: Ground) -> Result:
     """Carries one attack out, and checks the ground after it."""
     start = time.monotonic()
     outcome, reached = Outcome.REFUSED, ""
