@@ -6,7 +6,6 @@ it found about which engine. That record is a claim: it fails here as soon as th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,12 @@ from bulkhead.errors import MachineError
 from bulkhead.image import build
 from bulkhead.image.variant import Edit, build_variant
 from bulkhead.provision import qemu
+from bulkhead.report import baselines
+from bulkhead.report.results import engine_hash
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORD = ROOT / "ci" / "baselines" / "storms.json"
 DEFAULT = 8
 CLAIM = 200
 
@@ -36,11 +36,6 @@ REMOVED = {
 """Protections without which storms must come to grief."""
 
 Counts = dict[str, int]
-
-
-def engine() -> str:
-    """The engine that storms run on, by the hash of its ELF file."""
-    return hashlib.sha256(build.build("pinned", "payload").elf.read_bytes()).hexdigest()
 
 
 class Progress:
@@ -58,8 +53,7 @@ class Progress:
         self._path.write_text(json.dumps(self.storms))
         if len(self.storms) >= CLAIM:
             total = {name: sum(one[name] for one in self.storms.values()) for name in counts}
-            record = {"engine": self.engine, "storms": len(self.storms), "total": total}
-            RECORD.write_text(json.dumps(record, indent=2) + "\n")
+            baselines.keep("storms", {"storms": len(self.storms), "total": total})
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +69,7 @@ def storms() -> Iterator[Storms]:
 @pytest.fixture(scope="module")
 def progress() -> Progress:
     """Of all runs with this engine."""
-    return Progress(engine())
+    return Progress(engine_hash())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -109,7 +103,4 @@ def test_a_storm_finds_what_is_removed(removed: Edit) -> None:
 
 
 def test_the_record_is_about_this_engine() -> None:
-    if RECORD.exists():
-        assert json.loads(RECORD.read_text())["engine"] == engine(), (
-            "run `inv soak` again, or remove the record"
-        )
+    baselines.kept("storms")

@@ -45,3 +45,10 @@ def engine() -> tuple[Any, Any]:
             hint="python3 tasks.py setup",
         ) from error
     return module.ffi, module.lib
+
+
+def library() -> Path:
+    """File of the library that `engine` has loaded. Raises BuildError."""
+    engine()
+    place = Path(str(importlib.import_module("bulkhead._engine").__file__)).parent
+    return next(path for path in sorted(place.iterdir()) if path.suffix in (".so", ".dylib", ".dll"))

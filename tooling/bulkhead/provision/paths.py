@@ -15,6 +15,12 @@ from pathlib import Path
 from bulkhead.errors import InvalidInput
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+"""The checkout; where the package is installed without one, a directory that has nothing of it."""
+
+
+def in_checkout() -> bool:
+    """Whether the sources of the engine are there, so that this is not an installed package."""
+    return (REPOSITORY / "engine" / "Cargo.toml").is_file()
 
 
 def say(line: str) -> None:

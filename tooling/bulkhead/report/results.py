@@ -1,0 +1,118 @@
+"""What runs have found, in files that the report reads: `build/results/<kind>-<variant>.json`. Trust label: TOOL.
+
+Each file is one JSON object: the data of its kind, and the facts without which no figure can be trusted: which engine
+it is about (SHA-256), when it was found, in how many seconds, and the command that finds it again. Outside a checkout
+they lie in `bulkhead-results/` of the working directory; `BULKHEAD_RESULTS` names another place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bulkhead.errors import InvalidInput
+from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
+
+PLACE = "BULKHEAD_RESULTS"
+"""Environment variable that names the directory of the results."""
+_FACTS = ("kind", "variant", "engine", "native", "when", "seconds", "command")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run has found. `engine` is the SHA-256 of what it ran on: the shipped ELF file, or the library of the
+    host build if `native`; `when` is in seconds since 1970, UTC; `command` finds it again."""
+
+    kind: str
+    variant: str
+    engine: str
+    native: bool
+    when: float
+    seconds: float | None
+    command: str
+    data: dict[str, Any]
+
+    @property
+    def current(self) -> bool:
+        """Whether the engine of today is the one that it is about."""
+        return self.engine == engine_hash(native=self.native)
+
+
+def directory() -> Path:
+    """Where results lie; need not exist yet."""
+    named = os.environ.get(PLACE)
+    if named:
+        return Path(named).expanduser().absolute()
+    return REPOSITORY / "build" / "results" if in_checkout() else Path.cwd() / "bulkhead-results"
+
+
+def engine_hash(*, native: bool = False) -> str:
+    """SHA-256 of the shipped engine's ELF file, or of the host build's library. Raises BuildError."""
+    return _native_hash() if native else _shipped_hash()
+
+
+@cache
+def _native_hash() -> str:
+    from bulkhead.conformance.native import library
+
+    return sha256_of(library())
+
+
+def _shipped_hash() -> str:
+    from bulkhead.image import build
+
+    # Looks at the sources each time: they may be edited while this process lives.
+    return sha256_of(build.build("pinned", "payload").elf)
+
+
+def write(
+    kind: str,
+    variant: str,
+    data: Mapping[str, Any],
+    *,
+    command: str,
+    seconds: float | None = None,
+    native: bool | None = None,
+) -> Path:
+    """Keep what a run has found; the file. `kind` and `variant` (for example the backend) name it.
+
+    `command` finds the same again. `native`: about the host build; unless given, if `data["backend"]` or `variant` is
+    "host". Replaces the file in one step.
+    """
+    for word in (kind, variant):
+        if not word.replace("_", "").isalnum():
+            raise InvalidInput(f"no name of a result: {word!r}", hint="letters, digits and underscores")
+    if taken := data.keys() & set(_FACTS):
+        raise InvalidInput(f"data of a result may not be named {', '.join(sorted(taken))}", where=f"{kind}-{variant}")
+    if native is None:
+        native = "host" in (data.get("backend"), variant)
+    facts = (kind, variant, engine_hash(native=native), native, time.time(), seconds, command)
+    path = directory() / f"{kind}-{variant}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps({**dict(zip(_FACTS, facts, strict=True)), **data}, indent=1) + "\n")
+    fresh.replace(path)
+    return path
+
+
+def read(path: Path) -> Result:
+    """One file. InvalidInput if it is no result."""
+    try:
+        document = json.loads(path.read_text())
+        facts = {name: document.pop(name) for name in _FACTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"this is no result of a run: {error!r}", where=path, hint="remove it and run again"
+        ) from error
+    return Result(**facts, data=document)
+
+
+def read_all() -> list[Result]:
+    """All that there are, by kind and variant. InvalidInput if one cannot be read."""
+    return [read(path) for path in sorted(directory().glob("*.json"))]
