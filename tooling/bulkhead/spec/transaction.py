@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulkhead import abi
 
@@ -51,6 +52,14 @@ class Need:
         )
 
 
+class Part(NamedTuple):
+    """A block of a definition that counts only if `taken`; `inside` is the name of the block around it, if any."""
+
+    name: str
+    taken: Truth
+    inside: str | None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The answer of a call or a step.
@@ -58,7 +67,7 @@ class Outcome:
     `status` and `detail` go to x0 and x1, unless the condition that failed exits; `results` to x1 and up on success.
     `success` says whether every condition held, `state` is the state behind the call (on plain integers the given one
     after an error), `committed` the changed one. `events` come with the condition under which each happens; `happened`
-    drops those that do not.
+    drops those that do not. `parts` are the blocks of the definition that count only sometimes, in their order.
     """
 
     status: Word
@@ -69,6 +78,7 @@ class Outcome:
     committed: State
     needs: tuple[Need, ...]
     events: tuple[tuple[Truth, Event], ...]
+    parts: tuple[Part, ...] = ()
 
     @property
     def state(self) -> State:
@@ -93,7 +103,9 @@ class Transaction:
         self.needs: list[Need] = []
         self.events: list[tuple[Truth, Event]] = []
         self.results: tuple[Word, ...] = ()
+        self.parts: list[Part] = []
         self._when: Truth = True
+        self._inside: str | None = None
 
     def need(self, condition: Truth, status: str, detail: Word = 0, exits: bool = False) -> None:
         """Unless the condition holds, the call answers `status` with `detail`."""
@@ -107,14 +119,15 @@ class Transaction:
         self.need(condition, exit_class, data, exits=True)
 
     @contextmanager
-    def when(self, condition: Truth) -> Iterator[None]:
-        """Conditions and changes inside count only if `condition` holds."""
-        outer = self._when
-        self._when = all_of(outer, condition)
+    def when(self, condition: Truth, *, name: str) -> Iterator[None]:
+        """Conditions and changes inside count only if `condition` holds; successes differ by the names that do."""
+        outer, around = self._when, self._inside
+        self._when, self._inside = all_of(outer, condition), name
+        self.parts.append(Part(name, self._when, around))
         try:
             yield
         finally:
-            self._when = outer
+            self._when, self._inside = outer, around
 
     def emit(self, event: Event) -> None:
         """Something happens that the state does not show."""
@@ -219,4 +232,5 @@ def run(
         transaction.after,
         tuple(transaction.needs),
         tuple(transaction.events),
+        tuple(transaction.parts),
     )

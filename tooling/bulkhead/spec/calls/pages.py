@@ -27,9 +27,9 @@ def map_(t: Transaction, vm: Word, ipa: Word, frame: Word, mode: Word) -> None:
     frames.need_free_entry(t, level3, slot)
 
     frames.withdraw_from_host(t, page)
-    with t.when(mode == ZEROED):
+    with t.when(mode == ZEROED, name="zeroed"):
         t.zero_frame(page)
-    with t.when(mode == MEASURED):
+    with t.when(mode == MEASURED, name="measured"):
         t.emit(CleanFrame(page))
         t.measure(vm, (MEASURE_PAGE, ipa, 0, 0), page, VmWord.MEASUREMENT)
     t.emit(InvalidateInstructions())
@@ -47,12 +47,12 @@ def reclaim(t: Transaction, frame: Word) -> None:
     idle = any_of(record.parent == Run.OFF, record.parent == Run.RUNNABLE)
     t.need(any_of(negate(is_vcpu), idle), "BUSY")
 
-    with t.when(is_page):
+    with t.when(is_page, name="page"):
         t.set_entry(record.parent, record.slot, 0)
         t.emit(InvalidateVmPage(record.vm, frames.ipa_of(t, record)))
-    with t.when(all_of(is_page, record.shared == Shared.ACCEPTED)):
-        frames.withdraw_from_host(t, page)
-    with t.when(is_vcpu):
+        with t.when(record.shared == Shared.ACCEPTED, name="accepted"):
+            frames.withdraw_from_host(t, page)
+    with t.when(is_vcpu, name="vcpu"):
         t.claim_vcpu(page, Record(Kind.ENGINE))
         t.set_vm(record.vm, VmWord.VCPU + record.slot, 0)
     frames.return_to_host(t, page)

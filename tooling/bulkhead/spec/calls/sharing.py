@@ -68,7 +68,7 @@ def unshare(t: Transaction, vm: Word, ipa: Word, zero2: Word, zero3: Word) -> No
     page, record = need_own_page(t, vm, ipa, zero2, zero3)
     t.need(negate(record.shared == Shared.PRIVATE), "BAD_STATE")
 
-    with t.when(record.shared == Shared.ACCEPTED):
+    with t.when(record.shared == Shared.ACCEPTED, name="accepted"):
         withdraw_from_vm_exit(t, page)
         t.emit(CleanFrame(page))
     t.set_record(page, record._replace(shared=Shared.PRIVATE))
@@ -80,7 +80,7 @@ def relinquish(t: Transaction, vm: Word, ipa: Word, zero2: Word, zero3: Word) ->
 
     t.set_entry(record.parent, record.slot, 0)
     t.emit(InvalidateVmPage(vm, ipa))
-    with t.when(record.shared == Shared.ACCEPTED):
+    with t.when(record.shared == Shared.ACCEPTED, name="accepted"):
         withdraw_from_vm_exit(t, page)
     frames.return_to_host(t, page)
 

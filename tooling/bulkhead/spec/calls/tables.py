@@ -37,7 +37,7 @@ def table_donate(t: Transaction, vm: Word, ipa: Word, level: Word, table: Word) 
     donated = frames.need_host_frame(t, table, 4)
     root = t.before.vm_word(vm, VmWord.ROOT)
     is_level3 = level == 3
-    with t.when(is_level3):
+    with t.when(is_level3, name="level 3"):
         level2 = frames.need_next_table(t, root, ipa, 1)
     parent = choose(is_level3, level2, root)
     slot = choose(is_level3, stage2.index(ipa, 2), stage2.index(ipa, 1))
