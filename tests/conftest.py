@@ -9,6 +9,8 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bulkhead.conformance.plugin import backend_of
+
 settings.register_profile(
     "bulkhead",
     derandomize=True,
@@ -19,6 +21,15 @@ settings.register_profile(
 )
 settings.load_profile("bulkhead")
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several workers one runs all tests of a file, because they share machines; `--dist loadgroup`."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if not backend_of(item) and not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -49,6 +49,7 @@ def test_the_documents_table_is_that_of_the_attacks() -> None:
 @pytest.mark.qemu
 @pytest.mark.slow
 @LIMIT
+@pytest.mark.xdist_group("attacks on the shipped image")
 @pytest.mark.parametrize("one", ATTACKS, ids=str)
 def test_the_attack_is_refused(on_shipped: Campaign, one: Attack) -> None:
     result = on_shipped.result(one)
@@ -58,6 +59,7 @@ def test_the_attack_is_refused(on_shipped: Campaign, one: Attack) -> None:
 @pytest.mark.qemu
 @pytest.mark.slow
 @LIMIT
+@pytest.mark.xdist_group("attacks on weakened engines")
 @pytest.mark.parametrize("one", ABLE, ids=str)
 def test_the_attack_is_noticed(on_weakened: Campaign, one: Attack) -> None:
     result = on_weakened.result(one)

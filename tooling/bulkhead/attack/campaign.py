@@ -7,6 +7,7 @@ between two of them the ground is checked clean, and booted anew if it is not.
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +21,8 @@ from bulkhead.attack.declaration import Attack, Machine
 from bulkhead.image.build import Images, build
 from bulkhead.image.variant import Edit, build_variant
 
-WORKERS = 2
-"""Machines at a time."""
+WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+"""Machines at a time; where two test processes run, each has one."""
 TRIES = 3
 """How often an attack is carried out on an engine without its protection until it succeeds: some are races."""
 

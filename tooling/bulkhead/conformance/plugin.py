@@ -9,6 +9,7 @@ collection. All others run on every backend that was asked for, and leave the ma
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -97,11 +98,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out tests that need a backend which was not asked for."""
+    """Leaves out tests that need a backend which was not asked for; with pytest-xdist, those of one backend share its
+    machine (`--dist loadgroup`).
+    """
     absent = {item for item in items if FIXTURE in getattr(item, "fixturenames", ()) and not backend_of(item)}
     if absent:
         config.hook.pytest_deselected(items=list(absent))
         items[:] = [item for item in items if item not in absent]
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if backend_of(item) and not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(f"bulkhead-{backend_of(item)}"))
 
 
 def backend_of(item: pytest.Item) -> str:
@@ -109,6 +116,22 @@ def backend_of(item: pytest.Item) -> str:
     call = getattr(item, "callspec", None)
     name = call.params.get(FIXTURE) if call else None
     return name if name in NAMES else ""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands over what the summary counts."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        left_out = session.config.stash[LEFT_OUT]
+        output["bulkhead"] = {"left_out": sorted(left_out), "by_reach": session.config.stash[BY_REACH]}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Takes over what a worker of pytest-xdist has counted."""
+    counted = getattr(node, "workeroutput", {}).get("bulkhead", {"left_out": [], "by_reach": []})
+    node.config.stash[LEFT_OUT].update(counted["left_out"])
+    node.config.stash[BY_REACH].extend(counted["by_reach"])
 
 
 @pytest.hookimpl(wrapper=True)

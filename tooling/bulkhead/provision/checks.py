@@ -23,6 +23,7 @@ from bulkhead.provision.toolchain import Toolchain
 
 LINT_SECONDS = 900
 TEST_SECONDS = 3 * 3600
+TEST_PROCESSES = min(os.cpu_count() or 1, 4)
 SLOW_MARKERS = ("qemu", "guest", "slow")
 
 
@@ -192,6 +193,8 @@ def _pytest(fast: bool, backend: str) -> Step:
         "-v",
         "-m",
         " and ".join(f"not {marker}" for marker in excluded),
+        f"--numprocesses={TEST_PROCESSES}",
+        "--dist=loadgroup",
     ]
     backend = backend or ("host" if fast else "all")
     command += ["--bulkhead-backend", backend]
