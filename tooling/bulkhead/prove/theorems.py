@@ -3,6 +3,8 @@
 - refinement: the machine code of the call does what its specification says, and nothing unsafe;
 - invariants: the call or step, as specified, leads from states with the invariants to such states;
 - isolation: the call or step, as specified, keeps integrity and secrecy (`bulkhead.spec.promises`);
+- reachability: the pairs of the call or step that no state with the invariants allows are those that the specification
+  lists (`bulkhead.spec.pairs`);
 - reach: in states with the invariants, the hardware reaches for a domain only what records grant it;
 - contract: the machine code of a leaf function does what the proofs of its callers take for granted.
 """
@@ -22,6 +24,7 @@ from .isolation import REACH, prove_reach, prove_step
 from .leaf_proof import prove as prove_leaf
 from .leaves import LEAVES, LOOPS
 from .preservation import Preservation
+from .reachability import prove as prove_reachability
 from .refinement import Refinement
 from .vm_step import VmStep
 
@@ -114,6 +117,16 @@ def step_isolation(call: str) -> Theorem:
     return Theorem(call, "isolation", check)
 
 
+def reachability(step: str) -> Theorem:
+    """What the specification calls unreachable is, and nothing else can be proved to be."""
+
+    def check(_: Image) -> dict[str, Any]:
+        unreachable, statistics = prove_reachability(step)
+        return {"unreachable": [pair.label for pair in unreachable], "solver": asdict(statistics)}
+
+    return Theorem(step, "reachability", check)
+
+
 def reach(domain: str) -> Theorem:
     """What a domain reaches is granted to it."""
 
@@ -143,4 +156,5 @@ def theorems() -> Iterator[Theorem]:
     yield from map(refinement, (*REFINED, *VM_STEPS))
     yield from map(invariance, (*CALLS, *STEPS))
     yield from map(step_isolation, (*CALLS, *STEPS))
+    yield from map(reachability, (*CALLS, *STEPS))
     yield from map(reach, REACH)
