@@ -1,11 +1,13 @@
 """The engine's decisions as a library (`engine/host`), built by maturin as `bulkhead._engine`.
 
-Trust label: TOOL.
+Trust label: TOOL. `BULKHEAD_HOST_LIBRARY` names another library of the same interface for a process: one that counts,
+one with sanitizers, one with a seeded defect.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from functools import cache
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 MANIFEST = ROOT / "engine" / "host" / "Cargo.toml"
 BUILD_LIMIT = 600
 """Seconds that a build may take."""
+CHOSEN = "BULKHEAD_HOST_LIBRARY"
+"""Environment variable: the file of a library to load in place of the one in this package."""
 
 
 def build() -> None:
@@ -35,7 +39,7 @@ def build() -> None:
 
 @cache
 def engine() -> tuple[Any, Any]:
-    """(ffi, lib) of the library. Raises BuildError if it has not been built."""
+    """(ffi, lib) of the library. Raises BuildError if it has not been built, or cannot be loaded."""
     try:
         module = importlib.import_module("bulkhead._engine")
     except ImportError as error:
@@ -44,11 +48,19 @@ def engine() -> tuple[Any, Any]:
             where="bulkhead._engine",
             hint="python3 tasks.py setup",
         ) from error
-    return module.ffi, module.lib
+    chosen = os.environ.get(CHOSEN)
+    if not chosen:
+        return module.ffi, module.lib
+    try:
+        return module.ffi, module.ffi.dlopen(chosen)
+    except OSError as error:
+        raise BuildError(f"{CHOSEN} names no library that can be loaded: {error}", where=chosen) from error
 
 
 def library() -> Path:
     """File of the library that `engine` has loaded. Raises BuildError."""
     engine()
+    if chosen := os.environ.get(CHOSEN):
+        return Path(chosen)
     place = Path(str(importlib.import_module("bulkhead._engine").__file__)).parent
     return next(path for path in sorted(place.iterdir()) if path.suffix in (".so", ".dylib", ".dll"))

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,24 +152,26 @@ def _unpack_pinned(into: Path) -> None:
     for entry in source.iterdir():  # 330 MB that nothing here reads
         if entry.name != "library" and entry.is_dir():
             shutil.rmtree(entry)
-    _complete_libraries(into)
+    programs = [into / "usr" / "bin" / name for name in ("rustc", "cargo", "rustfmt", "clippy-driver", "ld.lld-19")]
+    complete_libraries(into, programs, into / "usr" / "lib" / "x86_64-linux-gnu")
 
 
-def _complete_libraries(root: Path) -> None:
-    """Put the shared libraries that this machine lacks into `root/lacking`.
+def complete_libraries(root: Path, programs: Sequence[Path], *search: Path) -> None:
+    """Put the shared libraries that this machine lacks for these programs, and that `search` has not, into
+    `root/lacking`.
 
     The system's own libraries come first where they exist: the programs that rustc starts (cc, ld) use them too.
     """
     lacking = root / "lacking"
     lacking.mkdir()
-    if not _not_found(root, lacking):
+    if not _not_found(programs, lacking, search):
         return
     spare = root / "spare"
     spare.mkdir()
     for deb in apt.fetch(pins.group("toolchain", "libraries")).values():
         apt.unpack(deb, spare)
     files = {path.name: path for path in spare.rglob("*.so*")}
-    while names := _not_found(root, lacking):
+    while names := _not_found(programs, lacking, search):
         unknown = names - files.keys()
         if unknown:
             raise ProvisionError(
@@ -180,14 +183,11 @@ def _complete_libraries(root: Path) -> None:
     shutil.rmtree(spare)
 
 
-def _not_found(root: Path, lacking: Path) -> set[str]:
+def _not_found(programs: Sequence[Path], lacking: Path, search: Sequence[Path]) -> set[str]:
     """Names of the libraries that the unpacked programs still cannot load."""
-    bin_dir = root / "usr" / "bin"
-    env = dict(os.environ, LD_LIBRARY_PATH=f"{root / 'usr/lib/x86_64-linux-gnu'}:{lacking}", LC_ALL="C")
-    programs = [str(bin_dir / name) for name in ("rustc", "cargo", "rustfmt", "clippy-driver", "ld.lld-19")]
-    programs += [str(path) for path in lacking.iterdir()]
+    env = dict(os.environ, LD_LIBRARY_PATH=":".join(map(str, [*search, lacking])), LC_ALL="C")
     listing = subprocess.run(
-        ["ldd", *programs], env=env, capture_output=True, text=True, timeout=120, check=False
+        ["ldd", *programs, *lacking.iterdir()], env=env, capture_output=True, text=True, timeout=120, check=False
     )
     return {line.split()[0] for line in listing.stdout.splitlines() if "not found" in line and "=>" in line}
 
