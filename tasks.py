@@ -18,32 +18,12 @@ if __name__ == "__main__":
 
     bootstrap.main(sys.argv[1:])
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
 
-from bulkhead.errors import BulkheadError, InvalidInput
+from bulkhead.commands import command, doctor, flash, run
 
-
-def command(function: Callable[..., int | None]) -> Any:
-    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            status = function(*args, **kwargs)
-        except BulkheadError as error:
-            raise Exit(f"bulkhead: {error}", code=2 if isinstance(error, InvalidInput) else 1) from error
-        except KeyboardInterrupt:
-            raise Exit("bulkhead: interrupted", code=130) from None
-        if status:
-            raise Exit(code=status)
-
-    return task(guarded)
+__all__ = ["doctor", "flash", "run"]  # tasks that need no checkout
 
 
 @command
@@ -61,41 +41,6 @@ def build(_: Context, toolchain: str = "pinned") -> None:
     from bulkhead.provision.toolchain import parse_kind
 
     image.build(toolchain=parse_kind(toolchain))
-
-
-@command
-def run(
-    _: Context,
-    kernel: str = "",
-    initrd: str = "",
-    firmware: str = "",
-    payload: str = "",
-    disk: str = "",
-    append: str = "",
-    memory: str = "512M",
-    cpus: str = "2",
-    load_address: str = "",
-    cpu_model: str = "neoverse-n1",
-    host_cpus: str = "2",
-    timeout: str = "",
-    json: bool = False,
-    verbose: bool = False,
-    qemu: str = "",
-    script: str | None = None,
-    toolchain: str = "",
-) -> int:
-    """Boot a Linux kernel or firmware (uefi, u-boot) in an isolated VM in QEMU; by default the pinned Debian guest."""
-    from bulkhead.machine import options
-    from bulkhead.machine import run as machine
-
-    status = machine.main(
-        options.parse_options(
-            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
-            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus,
-            timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
-        )
-    )  # fmt: skip
-    raise Exit(code=status)
 
 
 @command
@@ -151,14 +96,6 @@ def debug(_: Context, vmlinux: str = "") -> None:
 
 
 @command
-def flash(_: Context, to: str, payload: bool = False) -> None:
-    """Write the image to a file or block device, and read it back; `--payload`: the one for tests on a board."""
-    from bulkhead.image import flash as image
-
-    image.main(to, payload)
-
-
-@command
 def prove(_: Context) -> None:
     """Prove the machine code of the calls against the specification."""
     from bulkhead.prove import cli
@@ -167,16 +104,16 @@ def prove(_: Context) -> None:
 
 
 @command
+def wheel(_: Context) -> None:
+    """Build the Python package with images and host library, to be installed where there is no checkout."""
+    from bulkhead.image import wheel as package
+
+    package.main()
+
+
+@command
 def clean(_: Context, cache: bool = False) -> None:
     """Remove what was built; with `--cache` also the downloads and toolchains of this user."""
     from bulkhead.provision import checks
 
     checks.clean(cache=cache)
-
-
-@command
-def doctor(_: Context) -> None:
-    """Say what is there, which versions, and what is missing, without changing anything."""
-    from bulkhead.provision import doctor as report
-
-    report.main()

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from bulkhead import shipped
+
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent
-TABLE = ROOT / "engine" / "abi" / "abi.toml"
-RELEASE = ROOT / "engine" / "Cargo.toml"
+TABLE = shipped.table("engine/abi/abi.toml")
+RELEASE = shipped.table("engine/Cargo.toml")
 """Holds the one version of package, image and ABI."""
 NOTICE = "Generated from engine/abi/abi.toml by `python -m bulkhead.abi`; do not edit."
 

@@ -10,6 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ CHOSEN = "BULKHEAD_HOST_LIBRARY"
 
 def build() -> None:
     """Compile the library and put it beside this package (an editable install). Raises BuildError."""
-    command = [sys.executable, "-m", "maturin", "develop", "--profile", "host"]
+    maturin("develop")
+
+
+def maturin(command: str, *options: str, env: Mapping[str, str] | None = None) -> None:
+    """One command of maturin, in this process's environment or another. Raises BuildError."""
+    line = [sys.executable, "-m", "maturin", command, "--profile", "host", *options]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False
+            line, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False, env=env
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"the host build could not run: {error}", where=MANIFEST) from error

@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from bulkhead import shipped
 from bulkhead.errors import BuildError
 from bulkhead.image import layout
 from bulkhead.image.elf import read_program
 from bulkhead.image.memory_map import PAGE
 from bulkhead.provision import pins
-from bulkhead.provision.paths import REPOSITORY, locked, say, sha256_of
+from bulkhead.provision.paths import REPOSITORY, in_checkout, locked, say, sha256_of
 from bulkhead.provision.toolchain import Kind, Toolchain, ensure
 
 HostProgram = Literal["shim", "payload"]
@@ -55,8 +56,14 @@ class Images:
 def build(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Images:
     """Build engine and host program in release mode, join and check them; the result lies in `build/`.
 
-    Raises BuildError with the compiler's words, CheckFailed if the layout of the result is wrong.
+    An installed package has nothing to build from: there it is what the package carries. Raises BuildError with the
+    compiler's words, CheckFailed if the layout of the result is wrong, ProvisionError for a damaged package.
     """
+    if not in_checkout():
+        carried = shipped.images(host_program, toolchain)
+        return Images(
+            **carried, toolchain=shipped.manifest()["toolchain"], sha256=sha256_of(carried["image"])
+        )
     directory = BUILD / f"{host_program}-{toolchain}"
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "stamp.json"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bulkhead.errors import BulkheadError, InvalidInput, MachineTimeout
 from bulkhead.image import build
+from bulkhead.image.build import BUILD
 from bulkhead.machine.errors import EnginePanic
 from bulkhead.machine.firmware import plan_firmware, read_firmware
 from bulkhead.machine.firmware_session import pipe_lines
@@ -27,13 +28,13 @@ from bulkhead.machine.qemu import interrupt_on_termination
 from bulkhead.machine.shim import Destroyed, Stats
 from bulkhead.machine.terminal import Keyboard
 from bulkhead.provision import guests, qemu
+from bulkhead.provision.paths import cache_dir, in_checkout
 from bulkhead.report.run import Reporter
 
 SILENCE_SECONDS = 15.0  # after which a guest that shows no prompt is taken to listen
 PROMPT = re.compile(rb"[#$>] (\x1b\[6n)?$")  # at the end of the output; BusyBox asks for the cursor behind it
 PROMPT_SPAN = 16
 LEAVING_SECONDS = 30.0  # for a piped session to run its last commands after the end of its input
-STORE = Path(__file__).resolve().parents[3] / "build" / "run-store.img"
 
 
 @dataclass
@@ -140,12 +141,17 @@ def _run(options: RunOptions, reporter: Reporter, result: RunResult) -> None:
     spec = MachineSpec(
         image=built.image, engine=built.elf, memory=options.machine_memory, cpus=options.host_cpus,
         cpu_model=options.cpu_model, program=str(program), time_limit=options.time_limit,
-        keep_store=STORE if options.verbose else None,
+        keep_store=_store() if options.verbose else None,
     )  # fmt: skip
     with reporter.stage("count", result):
         result.instructions = count_boot(replace(spec, keep_store=None))
     with _running(spec, guest, reporter, result) as host:
         _guest_life(host, guest, options, reporter, result)
+
+
+def _store() -> Path:
+    """Where the image store stays after the run, for the printed command to work later."""
+    return (BUILD if in_checkout() else cache_dir()) / "run-store.img"
 
 
 @contextmanager

@@ -13,9 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bulkhead import abi, shipped
+from bulkhead.abi import PACKAGE
+from bulkhead.conformance import native
 from bulkhead.errors import BulkheadError
-from bulkhead.provision import apt, host, pins, qemu, sources, toolchain
-from bulkhead.provision.paths import REPOSITORY, cache_dir
+from bulkhead.provision import apt, guests, host, pins, qemu, sources, toolchain
+from bulkhead.provision.paths import REPOSITORY, cache_dir, in_checkout
+from bulkhead.report.results import engine_hash
 
 FREE_BYTES = 4 << 30
 
@@ -29,17 +33,46 @@ class Finding:
     fine: bool | None
 
 
-def main() -> None:
-    """Print the report; changes nothing."""
+def main() -> int:
+    """Print the report; changes nothing. The exit status: 1 if something is missing that nobody will provide."""
+    found = findings()
     table = Table("", "what", "state", box=None)
-    for finding in findings():
+    for finding in found:
         mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]later[/]"}[finding.fine]
         table.add_row(mark, finding.subject, finding.state)
     Console().print(table)
+    return 1 if any(finding.fine is False for finding in found) else 0
 
 
 def findings() -> list[Finding]:
-    """The state of everything that the tasks use."""
+    """The state of everything that the tasks use, in a checkout or in an installed package."""
+    return [
+        _guarded("bulkhead", lambda: (f"{abi.release()}, {PACKAGE}", True)),
+        *_common(),
+        *(_of_checkout() if in_checkout() else _of_package()),
+    ]
+
+
+def _of_checkout() -> list[Finding]:
+    return [
+        _guarded("C compiler", lambda: ("works", True) if not host.missing_packages()
+                 else (f"will be installed: {' '.join(host.missing_packages())}", None)),
+        _guarded("toolchain", _toolchain),
+        _guarded("gdb", lambda: _program(pins.setting("gdb", "package"))),
+        _guarded("repository", lambda: (str(REPOSITORY), True)),
+    ]  # fmt: skip
+
+
+def _of_package() -> list[Finding]:
+    return [
+        _guarded("images", _images),
+        _guarded("engine", lambda: (f"ELF file with SHA-256 {engine_hash()}", True)),
+        _guarded("built by", lambda: (str(shipped.manifest()["toolchain"]), True)),
+        _guarded("host library", lambda: (f"{native.library().name} with SHA-256 {engine_hash(native=True)}", True)),
+    ]
+
+
+def _common() -> list[Finding]:
     return [
         _guarded("machine", lambda: (f"{platform.machine()}, {apt.release() or platform.system()}, "
                                      f"{os.cpu_count()} CPUs", platform.machine() == "x86_64")),
@@ -48,12 +81,8 @@ def findings() -> list[Finding]:
         _guarded("rights", lambda: ("root" if apt.privilege() == [] else "sudo", True) if apt.privilege() is not None
                  else ("no root: system packages cannot be installed from here", None)),
         _guarded("Debian mirror", lambda: (sources.archive().uri, True)),
-        _guarded("C compiler", lambda: ("works", True) if not host.missing_packages()
-                 else (f"will be installed: {' '.join(host.missing_packages())}", None)),
-        _guarded("toolchain", _toolchain),
         _guarded("QEMU", lambda: _program(qemu.PROGRAM)),
-        _guarded("gdb", lambda: _program(pins.setting("gdb", "package"))),
-        _guarded("repository", lambda: (str(REPOSITORY), True)),
+        _guarded("stock guest", lambda: ("in the cache", True) if guests.is_there() else ("will be downloaded", None)),
     ]  # fmt: skip
 
 
@@ -67,6 +96,13 @@ def _guarded(subject: str, look: Callable[[], tuple[str, bool | None]]) -> Findi
 def _cache() -> tuple[str, bool | None]:
     free = shutil.disk_usage(cache_dir()).free
     return f"{cache_dir()}, {free / 1e9:.0f} GB free", free >= FREE_BYTES
+
+
+def _images() -> tuple[str, bool | None]:
+    damaged = shipped.damaged()
+    if damaged:
+        return f"damaged: {', '.join(path.name for path in damaged)}; install the wheel again", False
+    return f"{', '.join(shipped.manifest()['images'])}; all files have their hashes", True
 
 
 def _toolchain() -> tuple[str, bool | None]:

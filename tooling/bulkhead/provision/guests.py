@@ -36,11 +36,19 @@ class GuestImages:
 
 def ensure() -> GuestImages:
     """The pinned guest, downloaded and built if the cache lacks it. Raises ProvisionError."""
+    root = make_once(_place(), lambda into: _build(into, pins.group("guests", "packages")))
+    return GuestImages(check_kernel(root / "vmlinuz"), root / "initramfs.cpio")
+
+
+def is_there() -> bool:
+    """Whether the cache has the pinned guest."""
+    return _place().is_dir()
+
+
+def _place() -> Path:
     packages = pins.group("guests", "packages")
     inputs = [*(pin.sha256 for pin in packages), hashlib.sha256(_INIT.read_bytes()).hexdigest()]
-    key = hashlib.sha256("".join(inputs).encode()).hexdigest()[:16]
-    root = make_once(cache_dir() / "guests" / key, lambda into: _build(into, packages))
-    return GuestImages(check_kernel(root / "vmlinuz"), root / "initramfs.cpio")
+    return cache_dir() / "guests" / hashlib.sha256("".join(inputs).encode()).hexdigest()[:16]
 
 
 def ensure_firmware(name: str) -> Path:

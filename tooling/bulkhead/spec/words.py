@@ -1,16 +1,38 @@
 """Arithmetic that means the same on plain integers and on solver terms.
 
 A word is an unsigned 64-bit number. `+`, `-`, `&`, `|`, `<<` and `==` are used directly where they cannot
-leave 64 bits; what differs between the two worlds has a name here.
+leave 64 bits; what differs between the two worlds has a name here. The solver is loaded when the first term appears:
+where there are only integers, it need not be installed.
 """
 
 from __future__ import annotations
 
-from bulkhead.prove import smt
-from bulkhead.prove.smt import Bits, Bool
+import importlib.util
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-Word = int | Bits
-Truth = bool | Bool
+
+def _when_used(name: str) -> ModuleType:
+    """A module that is loaded by the first access to one of its names (`importlib.util.LazyLoader`)."""
+    spec = importlib.util.find_spec(name)
+    if name in sys.modules or spec is None or spec.loader is None:
+        return importlib.import_module(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from bulkhead.prove import smt
+    from bulkhead.prove.smt import Bits, Bool
+
+    Word = int | Bits
+    Truth = bool | Bool
+else:
+    smt = _when_used("bulkhead.prove.smt")
+    Word = Truth = Any
 MASK = 2**64 - 1
 
 

@@ -1,0 +1,88 @@
+"""Tasks that also work where there is no checkout: those of the `bulkhead` command. Trust label: TOOL.
+
+`tasks.py` has them too, with those that need the sources. The tasks are thin: each imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from bulkhead.errors import BulkheadError, InvalidInput
+
+
+def command(function: Callable[..., int | None]) -> Any:
+    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            status = function(*args, **kwargs)
+        except BulkheadError as error:
+            raise ended_by(error) from error
+        except KeyboardInterrupt:
+            raise Exit("bulkhead: interrupted", code=130) from None
+        if status:
+            raise Exit(code=status)
+
+    return task(guarded)
+
+
+def ended_by(error: BulkheadError) -> Exit:
+    """The end of a program by a known error: its message, and 2 as the status if the user's input was wrong."""
+    return Exit(f"bulkhead: {error}", code=2 if isinstance(error, InvalidInput) else 1)
+
+
+@command
+def run(
+    _: Context,
+    kernel: str = "",
+    initrd: str = "",
+    firmware: str = "",
+    payload: str = "",
+    disk: str = "",
+    append: str = "",
+    memory: str = "512M",
+    cpus: str = "2",
+    load_address: str = "",
+    cpu_model: str = "neoverse-n1",
+    host_cpus: str = "2",
+    timeout: str = "",
+    json: bool = False,
+    verbose: bool = False,
+    qemu: str = "",
+    script: str | None = None,
+    toolchain: str = "",
+) -> int:
+    """Boot a Linux kernel or firmware (uefi, u-boot) in an isolated VM in QEMU; by default the pinned Debian guest."""
+    from bulkhead.machine import options
+    from bulkhead.machine import run as machine
+
+    return machine.main(
+        options.parse_options(
+            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
+            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus,
+            timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
+        )
+    )  # fmt: skip
+
+
+@command
+def flash(_: Context, to: str, payload: bool = False) -> None:
+    """Write the image to a file or block device, and read it back; `--payload`: the one for tests on a board."""
+    from bulkhead.image import flash as image
+
+    image.main(to, payload)
+
+
+@command
+def doctor(_: Context) -> int:
+    """Say what is there, which versions, and what is missing, without changing anything."""
+    from bulkhead.provision import doctor as findings
+
+    return findings.main()
