@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bulkhead import abi, shipped
 from bulkhead.abi import PACKAGE
@@ -36,7 +36,7 @@ class Finding:
 def main() -> int:
     """Print the report; changes nothing. The exit status: 1 if something is missing that nobody will provide."""
     found = findings()
-    table = Table("", "what", "state", box=None)
+    table = Table("", "what", Column("state", overflow="fold"), box=None)
     for finding in found:
         mark = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]later[/]"}[finding.fine]
         table.add_row(mark, finding.subject, finding.state)
