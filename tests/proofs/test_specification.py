@@ -35,9 +35,7 @@ def initial() -> State:
         block: address(block << 9) | 0x7FD for block in (HOST_BLOCK, HOST_BLOCK + 1)
     }
     kinds = {ENGINE_BLOCK: 0, SPLIT_BLOCK: 15, HOST_BLOCK: 1, HOST_BLOCK + 1: 1, UNCLEARED_BLOCK: 6}
-    return plain.from_words(
-        Config(RAM, BLOCKS << 9, has_dma=1), kinds, frames, entries, {}, {}, lambda word: leaves.get(word, 0)
-    )
+    return plain.from_words(Config(RAM, BLOCKS << 9, has_dma=1), kinds, frames, entries, {}, {}, leaves)
 
 
 def broken_invariants(state: State) -> list[tuple[str, int]]:

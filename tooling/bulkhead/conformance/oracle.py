@@ -93,9 +93,10 @@ class Oracle:
     ) -> Iterator[str]:
         """Differences in memory, in whole blocks that are zeroed, and in the order of events."""
         yield from _memory(pieces(before), pieces(after), expected, ignored)
-        for words, _ in expected.state.ram.ranges() if isinstance(expected.state.ram, plain.PlainMap) else ():
-            first = self.machine.layout.ram_base + words.start * WORD
-            if self.machine.physical(first, len(words) * WORD).count(0) != len(words) * WORD:
+        for span in expected.state.ram.spans() if isinstance(expected.state.ram, plain.PlainMap) else ():
+            first = self.machine.layout.ram_base + span.keys.start * WORD
+            size = len(span.keys) * WORD
+            if size == BLOCK and self.machine.physical(first, size).count(0) != size:
                 yield f"block {first:#x} is not zero"
         if self.host:
             yield from _events(as_specified(self.host.events()), expected.happened)
@@ -150,9 +151,21 @@ def state_of(snapshot: Snapshot, has_dma: int) -> State:
     layout = snapshot.layout
     config = Config(layout.ram_base, layout.frames, layout.cpus, has_dma)
     entries = words("host_entry"), words("dma_entry")
-    state = plain.from_words(config, words("block"), {}, *entries, words("vm"), _reader(raw["ram"]))
-    records = {frame: unpack_record(word) for frame, word in words("frame").items()}
-    return replace(state, frame=plain.PlainMap(records, lambda _: Record(Kind.ENGINE)))
+    host_entry, dma_entry = (plain.Sparse[Word](known, lambda _: 0) for known in entries)
+
+    def records(name: str) -> plain.Sparse[Record]:
+        known = {key: unpack_record(word) for key, word in words(name).items()}
+        return plain.Sparse(known, lambda _: Record(Kind.ENGINE))
+
+    return plain.from_grounds(
+        config,
+        block=records("block"),
+        frame=records("frame"),
+        ram=plain.Sparse[Word]({}, _reader(raw["ram"])),
+        host_entry=host_entry,
+        dma_entry=dma_entry,
+        vm=plain.Sparse[Word](words("vm"), lambda _: 0),
+    )
 
 
 def _with_counter(state: State, after: Snapshot, name: str, arguments: Mapping[str, int]) -> State:
@@ -238,10 +251,10 @@ def _memory(
     before: dict[str, Pieces], after: dict[str, Pieces], expected: Outcome, ignored: range
 ) -> Iterator[str]:
     for name, raw in before.items():
-        known: Words = getattr(expected.state, name).changed()
+        known: Words = _specified(getattr(expected.state, name))
         if name in ("frame", "block"):
             known = {
-                key: pack_record(record) for key, record in getattr(expected.state, name).changed().items()
+                key: pack_record(record) for key, record in _specified(getattr(expected.state, name)).items()
             }
         fresh = {key: value for key, value in after[name].items() if name != "ram" or key in raw}
         actual = dict(_changed(raw, fresh))
@@ -251,6 +264,12 @@ def _memory(
         for key in sorted(actual.keys() | wanted.keys()):
             if actual.get(key) != wanted.get(key):
                 yield f"{name}[{key:#x}] becomes {_hex(actual.get(key))}; specified is {_hex(wanted.get(key))}"
+
+
+def _specified(map_: plain.PlainMap[Any]) -> dict[int, Any]:
+    """What the specification changes, but for whole blocks."""
+    spans = [span for span in map_.spans() if len(span.keys) * WORD < BLOCK]
+    return {key: span.value(key) for span in spans for key in span.keys} | dict(map_.changed())
 
 
 def _contexts(expected: Outcome) -> Iterable[int]:

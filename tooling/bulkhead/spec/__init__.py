@@ -6,7 +6,7 @@ the conditions in the order of their errors, then the changes in the order in wh
 
 Use as an oracle::
 
-    state = plain.empty_state(config)           # or plain.from_records(...), from a memory image
+    state = plain.from_words(...)              # or plain.from_grounds(...), on a memory image
     outcome = CALLS["map"](state, vm=0, ipa=0x4000_0000, frame=0x8020_0000, mode=0)
     outcome.status, outcome.detail, outcome.results, outcome.state, outcome.events
 """

@@ -6,7 +6,7 @@ Frames are counted in 4 KiB from `ram_base`, blocks in 2 MiB; a block holds 512 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -161,14 +161,17 @@ class State:
 
     def copy(self) -> State:
         """An independent state, to be changed by one call."""
-        return replace(
-            self,
-            block=self.block.copy(),
-            frame=self.frame.copy(),
-            ram=self.ram.copy(),
-            host_entry=self.host_entry.copy(),
-            dma_entry=self.dma_entry.copy(),
-            vm=self.vm.copy(),
+        return State(
+            self.config,
+            self.block.copy(),
+            self.frame.copy(),
+            self.ram.copy(),
+            self.host_entry.copy(),
+            self.dma_entry.copy(),
+            self.vm.copy(),
+            self.digest,
+            self.counter,
+            self.emptiness,
         )
 
     def is_empty(self, table: Word) -> Truth:

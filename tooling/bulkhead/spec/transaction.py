@@ -25,8 +25,7 @@ EXIT = {line.name: line.value for line in abi.load().exits}
 SUCCESS = STATUS["SUCCESS"]
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """A condition and the answer if it does not hold: a status with its detail.
 
     If it `exits`, the step of a VM is not answered: `status` is the class of an exit to the host and `detail` its
@@ -99,13 +98,20 @@ class Transaction:
 
     def __init__(self, before: State) -> None:
         self.before = before
-        self.after = before.copy()
+        self._after: State | None = None
         self.needs: list[Need] = []
         self.events: list[tuple[Truth, Event]] = []
         self.results: tuple[Word, ...] = ()
         self.parts: list[Part] = []
         self._when: Truth = True
         self._inside: str | None = None
+
+    @property
+    def after(self) -> State:
+        """The state that the changes make; there is none as long as there are none."""
+        if self._after is None:
+            self._after = self.before.copy()
+        return self._after
 
     def need(self, condition: Truth, status: str, detail: Word = 0, exits: bool = False) -> None:
         """Unless the condition holds, the call answers `status` with `detail`."""
@@ -170,7 +176,7 @@ class Transaction:
 
     def zero_frame(self, frame: Word) -> None:
         """All 512 words of a frame become zero."""
-        self.after.ram.fill(stage2.word(frame, 0), stage2.TABLE_ENTRIES, lambda _: 0, self._when)
+        self.after.ram.fill_same(stage2.word(frame, 0), stage2.TABLE_ENTRIES, 0, self._when)
         self.emit(events.ZeroFrame(frame))
 
     def zero_block(self, block: Word) -> None:
@@ -199,6 +205,8 @@ class Transaction:
         self, vm: Word, words: tuple[Word, Word, Word, Word], frame: Word | None, measurement: int
     ) -> None:
         """The measurement M at VM word `measurement` becomes SHA-256(M ‖ words ‖ content of `frame`)."""
+        if self._when is False:
+            return
         old = tuple(self.after.vm_word(vm, measurement + position) for position in range(4))
         digest = self.before.digest((*old, *words), frame, self.after.ram)
         for position, value in enumerate(digest):
@@ -220,7 +228,7 @@ def run(
         success = False
     status: Word = SUCCESS
     detail: Word = 0
-    for need in reversed(transaction.needs):
+    for need in reversed([need for need in transaction.needs if need.condition is not True]):
         status = choose(need.condition, status, need.answer)
         detail = choose(need.condition, detail, need.detail)
     return Outcome(
@@ -229,7 +237,7 @@ def run(
         transaction.results if success is not False else (),
         success,
         before,
-        transaction.after,
+        transaction.after if success is not False else before,
         tuple(transaction.needs),
         tuple(transaction.events),
         tuple(transaction.parts),

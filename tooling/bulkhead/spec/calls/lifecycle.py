@@ -110,4 +110,4 @@ def vm_destroy(t: Transaction, vm: Word) -> None:
 
     t.emit(InvalidateVm(vm))
     frames.return_to_host(t, root)
-    t.after.vm.fill(vm << 6, VmWord.COUNT, lambda _: 0, True)
+    t.after.vm.fill_same(vm << 6, VmWord.COUNT, 0, True)
