@@ -49,12 +49,15 @@ class QemuBackend(PayloadBackend):
         cpu_model: str = "neoverse-n1",
         devices: tuple[str, ...] = (),
         extra: tuple[str, ...] = (),
+        untouched: int = 0,
     ) -> None:
-        """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails.
+        """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails. `untouched`: so many
+        blocks at least are left as boot leaves them, UNCLEARED.
 
         The files are copied first: what is built meanwhile must not slip into a later boot of the same session.
         """
         self.images = images
+        self._untouched = untouched
         self._files = tempfile.TemporaryDirectory(prefix="bulkhead-")
         kernel = Path(shutil.copy(images.image, self._files.name))
         self._symbols = Symbols(Path(shutil.copy(images.elf, self._files.name)))
@@ -91,7 +94,7 @@ class QemuBackend(PayloadBackend):
                     for address in range(RAM_BASE, RAM_BASE + self._config.memory, BLOCK)
                     if view.owner(address).kind == Kind.UNCLEARED
                 ]
-            for block in untouched:  # tests choose among blocks that are simply the host's
+            for block in untouched[self._untouched :]:  # tests choose among blocks that are simply the host's
                 self._link.call("read", {"address": block, "length": 8})
             self._running = attempt.pop_all()
 
