@@ -12,7 +12,7 @@ use std::ptr;
 use std::slice;
 
 use bulkhead_abi::CALLS;
-use bulkhead_core::addr::{Frame, VmId};
+use bulkhead_core::addr::{Block, Frame, VmId};
 use bulkhead_core::call::dispatch::Registers;
 use bulkhead_core::vcpu::exit::Decision;
 use bulkhead_core::vcpu::processor::Syndrome;
@@ -20,6 +20,7 @@ use bulkhead_core::vcpu::processor::Syndrome;
 use crate::layout::{Layout, RamRange};
 use crate::machine::Machine;
 use crate::trace::{Event, NAMES};
+use crate::vcpu::CpuRegisters;
 
 /// A machine, and the message of the panic that ended it.
 pub struct Handle {
@@ -160,6 +161,77 @@ pub unsafe extern "C" fn bulkhead_machine_exception(
     let (handle, next, [esr, far, hpfar]) = unsafe { (&mut *handle, &mut *next, *syndrome.cast::<[u64; 3]>()) };
     let syndrome = Syndrome { esr, far, hpfar };
     handle.guarded(|machine| *next = machine.exception(cpu, Frame(frame), syndrome).into())
+}
+
+/// The physical interrupt `intid` on CPU `cpu` while the vCPU whose context is frame index `frame` ran. False as for
+/// `bulkhead_machine_call`.
+///
+/// # Safety
+/// `handle` is alive, `next` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_interrupt(
+    handle: *mut Handle,
+    cpu: u64,
+    frame: u64,
+    intid: u64,
+    next: *mut Next,
+) -> bool {
+    // SAFETY: the caller's conditions.
+    let (handle, next) = unsafe { (&mut *handle, &mut *next) };
+    handle.guarded(|machine| *next = machine.interrupt(cpu, Frame(frame), intid).into())
+}
+
+/// An SError interrupt on CPU `cpu` while the vCPU whose context is frame index `frame` ran. False as for
+/// `bulkhead_machine_call`.
+///
+/// # Safety
+/// `handle` is alive, `next` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_system_error(
+    handle: *mut Handle,
+    cpu: u64,
+    frame: u64,
+    next: *mut Next,
+) -> bool {
+    // SAFETY: the caller's conditions.
+    let (handle, next) = unsafe { (&mut *handle, &mut *next) };
+    handle.guarded(|machine| *next = machine.system_error(cpu, Frame(frame)).into())
+}
+
+/// The host's access, on CPU `cpu`, to block index `block` that nobody has touched since boot. False as for
+/// `bulkhead_machine_call`.
+///
+/// # Safety
+/// `handle` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_first_touch(handle: *mut Handle, cpu: u64, block: u64) -> bool {
+    // SAFETY: the caller's condition.
+    unsafe { &mut *handle }.guarded(|machine| machine.first_touch(cpu, Block(block)))
+}
+
+/// Chooses what the registers of CPU `cpu` hold. False as for `bulkhead_machine_call`.
+///
+/// # Safety
+/// `handle` is alive, `registers` readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_set_registers(
+    handle: *mut Handle,
+    cpu: u64,
+    registers: *const CpuRegisters,
+) -> bool {
+    // SAFETY: the caller's conditions.
+    let (handle, registers) = unsafe { (&mut *handle, *registers) };
+    handle.guarded(|machine| machine.set_registers(cpu, registers))
+}
+
+/// Lets another CPU store `value` at a physical address of RAM just before the next exchange of a frame record.
+///
+/// # Safety
+/// `handle` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_meanwhile(handle: *const Handle, address: u64, value: u64) {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.meanwhile(address, value);
 }
 
 /// The message of the panic that ended the machine, null if it is well.

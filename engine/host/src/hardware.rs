@@ -100,6 +100,9 @@ impl Hardware for Cpu<'_> {
         self.record(frame).set(record.0);
     }
     fn exchange_frame_record(self, frame: Frame, old: Record, new: Record) -> bool {
+        if let Some((address, value)) = self.machine.meanwhile.take() {
+            self.machine.word(address).set(value);
+        }
         let cell = self.record(frame);
         let equal = cell.get() == old.0;
         if equal {

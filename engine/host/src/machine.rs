@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 
 use bulkhead_abi::{BLOCK_SIZE, CPUS_MAX, FRAME_SIZE, id};
+use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, VmId};
 use bulkhead_core::call::dispatch::{self, Registers};
+use bulkhead_core::call::first_touch::first_touch;
 use bulkhead_core::owner::{Kind, Record};
 use bulkhead_core::stage2;
 use bulkhead_core::vcpu::exit::Decision;
@@ -14,7 +16,7 @@ use crate::hardware::Cpu;
 use crate::layout::{Layout, RamRange};
 use crate::memory::Memory;
 use crate::trace::Event;
-use crate::vcpu::El1State;
+use crate::vcpu::{CpuRegisters, El1State};
 
 /// What the system counter shows at first; every reading adds one.
 const FIRST_COUNT: u64 = 0x1000;
@@ -33,6 +35,8 @@ pub struct Machine {
     pub(crate) el1: [Cell<El1State>; CPUS_MAX],
     /// CPUs that are at EL2 because of a VM.
     pub(crate) in_vm_exit: [Cell<bool>; CPUS_MAX],
+    /// Another CPU's store, physical address and value, that comes just before the next exchange of a frame record.
+    pub(crate) meanwhile: Cell<Option<(u64, u64)>>,
     ranges: Vec<RamRange>,
 }
 
@@ -55,6 +59,7 @@ impl Machine {
             loaded: [const { Cell::new(None) }; CPUS_MAX],
             el1: [const { Cell::new(El1State::RESET) }; CPUS_MAX],
             in_vm_exit: [const { Cell::new(false) }; CPUS_MAX],
+            meanwhile: Cell::new(None),
             ranges: ranges.to_vec(),
         };
         machine.boot();
@@ -119,6 +124,48 @@ impl Machine {
     /// As [`Machine::host_call`].
     pub fn exception(&self, cpu: u64, frame: Frame, syndrome: Syndrome) -> Decision {
         self.cpu(cpu).exception(frame, syndrome)
+    }
+
+    /// A physical interrupt while the vCPU with context `frame` ran.
+    ///
+    /// # Panics
+    /// As [`Machine::host_call`].
+    pub fn interrupt(&self, cpu: u64, frame: Frame, intid: u64) -> Decision {
+        self.cpu(cpu).interrupt(frame, intid)
+    }
+
+    /// An SError interrupt while the vCPU with context `frame` ran.
+    ///
+    /// # Panics
+    /// As [`Machine::host_call`].
+    pub fn system_error(&self, cpu: u64, frame: Frame) -> Decision {
+        self.cpu(cpu).system_error(frame)
+    }
+
+    /// The host's access to a block that nobody has touched since boot; nothing if the ownership lock is taken.
+    ///
+    /// # Panics
+    /// As [`Machine::host_call`].
+    pub fn first_touch(&self, cpu: u64, block: Block) {
+        let hw = self.cpu(cpu);
+        if hw.try_lock() {
+            // Whatever the answer: the record decides what the host finds when it tries again.
+            let _ = first_touch(hw, block);
+            hw.unlock();
+        }
+    }
+
+    /// Chooses what the registers of a CPU hold.
+    ///
+    /// # Panics
+    /// If there is no such CPU.
+    pub fn set_registers(&self, cpu: u64, registers: CpuRegisters) {
+        self.cpu(cpu).set_registers(registers);
+    }
+
+    /// Lets another CPU store `value` at a physical address just before the next exchange of a frame record.
+    pub fn meanwhile(&self, address: u64, value: u64) {
+        self.meanwhile.set(Some((address, value)));
     }
 
     fn boot(&self) {

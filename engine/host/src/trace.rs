@@ -70,6 +70,12 @@ events! {
     SetContextWord,
     /// `set_exception`: `ELR_EL1`, `SPSR_EL1`, `ESR_EL1`, `FAR_EL1`
     SetException,
+    /// `set_debug_register`
+    SetDebugRegister,
+    /// `acknowledge_interrupt`: the INTID
+    AcknowledgeInterrupt,
+    /// `set_timer_list_register`
+    SetTimerListRegister,
     /// `random`
     Random,
     /// `measure_frame`: vm, the four header words, frame

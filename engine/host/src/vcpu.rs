@@ -1,15 +1,16 @@
 //! vCPUs of the fake machine: entered, but never executing anything. Trust label: TOOL.
 //!
-//! A fake CPU always has a physical interrupt pending, so `vcpu_run` exits with class IRQ at once; exceptions are
-//! handed in from outside, with the syndrome that the hardware would give.
+//! A fake CPU always has a physical interrupt pending, so `vcpu_run` exits with class IRQ at once; exceptions and
+//! interrupts are handed in from outside, with the syndrome that the hardware would give.
 
+use std::cell::Cell;
 use std::mem::size_of;
 
-use bulkhead_abi::{FRAME_SIZE, NO_DEADLINE, exit, status};
+use bulkhead_abi::{FRAME_SIZE, exit, status};
 use bulkhead_core::addr::{Frame, VmId};
 use bulkhead_core::call::dispatch::Registers;
 use bulkhead_core::owner::RunState;
-use bulkhead_core::vcpu::exit::{Decision, complete, synchronous};
+use bulkhead_core::vcpu::exit::{self as decide, Decision};
 use bulkhead_core::vcpu::processor::{El1Exception, Syndrome};
 use bulkhead_core::vcpu::run::{Run, claim, release};
 use bulkhead_core::vcpu::{Processor, VcpuContext};
@@ -24,19 +25,48 @@ const EC_HVC: u64 = 0x16 << 26;
 /// INTID that says that no interrupt is pending (IHI 0069, 2.2.1).
 const NO_INTERRUPT: u64 = 1023;
 
+/// Registers of a fake CPU that exit decisions read, as a test chooses them.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct CpuRegisters {
+    /// `VBAR_EL1` of the domain that is loaded.
+    pub vector_base: u64,
+    /// `SCTLR_EL1` of the domain that is loaded.
+    pub system_control: u64,
+    /// Every ID register of the hardware.
+    pub id_registers: u64,
+    /// `CNTV_CTL_EL0` of the VM.
+    pub timer_control: u64,
+    /// `CNTV_CVAL_EL0` of the VM.
+    pub timer_compare: u64,
+}
+
 /// What a fake CPU's registers hold that exit decisions read or write.
 #[derive(Debug, Clone, Copy)]
 pub struct El1State {
     pub(crate) syndrome: Syndrome,
+    pub(crate) pending: u64,
     pub(crate) timer_lr: u64,
+    pub(crate) registers: CpuRegisters,
 }
 
 impl El1State {
-    /// All zero.
-    pub const RESET: Self = Self { syndrome: Syndrome { esr: 0, far: 0, hpfar: 0 }, timer_lr: 0 };
+    /// No interrupt, a timer that is off, ID registers of all ones; all else is zero.
+    pub const RESET: Self = Self {
+        syndrome: Syndrome { esr: 0, far: 0, hpfar: 0 },
+        pending: NO_INTERRUPT,
+        timer_lr: 0,
+        registers: CpuRegisters {
+            vector_base: 0,
+            system_control: 0,
+            id_registers: u64::MAX,
+            timer_control: 0,
+            timer_compare: 0,
+        },
+    };
 }
 
-impl Cpu<'_> {
+impl<'m> Cpu<'m> {
     /// `vcpu_run` with its arguments and results in `registers`.
     pub(crate) fn vcpu_run(self, registers: &mut Registers) {
         let [_, vcpu, reply, list0, list1, list2, control, ..] = *registers;
@@ -48,8 +78,13 @@ impl Cpu<'_> {
                     self.unload(RunState::RUNNABLE);
                     self.machine.loaded[self.index as usize].set(Some(claimed.frame));
                 }
-                self.with_context(claimed.frame, |context| complete(context, reply));
-                let answer = [status::SUCCESS, exit::IRQ, 0, 0, 0, list0, list1, list2, 0, NO_DEADLINE];
+                let deadline = self.with_context(claimed.frame, |context| {
+                    context.control = control;
+                    decide::complete(context, reply);
+                    decide::deliver_timer(self, context);
+                    decide::deadline(self, context)
+                });
+                let answer = [status::SUCCESS, exit::IRQ, 0, 0, 0, list0, list1, list2, 0, deadline];
                 registers[..answer.len()].copy_from_slice(&answer);
             }
         }
@@ -77,16 +112,35 @@ impl Cpu<'_> {
 
     /// A synchronous exception from the vCPU whose context is `frame`.
     pub(crate) fn exception(self, frame: Frame, syndrome: Syndrome) -> Decision {
-        let cell = &self.machine.el1[self.index as usize];
-        cell.set(El1State { syndrome, ..cell.get() });
+        self.el1_cell().set(El1State { syndrome, ..self.el1() });
+        self.exit(frame, decide::synchronous)
+    }
+
+    /// The physical interrupt `intid` while the vCPU whose context is `frame` ran.
+    pub(crate) fn interrupt(self, frame: Frame, intid: u64) -> Decision {
+        self.el1_cell().set(El1State { pending: intid, ..self.el1() });
+        self.exit(frame, decide::interrupt)
+    }
+
+    /// An SError interrupt while the vCPU whose context is `frame` ran.
+    pub(crate) fn system_error(self, frame: Frame) -> Decision {
+        self.exit(frame, decide::system_error)
+    }
+
+    fn exit(self, frame: Frame, decide: impl FnOnce(Self, &mut VcpuContext) -> Decision) -> Decision {
         let in_vm_exit = &self.machine.in_vm_exit[self.index as usize];
         in_vm_exit.set(true);
-        let decision = self.with_context(frame, |context| synchronous(self, context));
+        let decision = self.with_context(frame, |context| decide(self, context));
         in_vm_exit.set(false);
         if matches!(decision, Decision::Off(_)) && self.loaded() == Some(frame) {
             self.unload(RunState::OFF);
         }
         decision
+    }
+
+    /// Chooses what this CPU's registers hold.
+    pub(crate) fn set_registers(self, registers: CpuRegisters) {
+        self.el1_cell().set(El1State { registers, ..self.el1() });
     }
 
     pub(crate) fn in_vm_exit(self) -> bool {
@@ -111,8 +165,12 @@ impl Cpu<'_> {
         result
     }
 
+    fn el1_cell(self) -> &'m Cell<El1State> {
+        &self.machine.el1[self.index as usize]
+    }
+
     fn el1(self) -> El1State {
-        self.machine.el1[self.index as usize].get()
+        self.el1_cell().get()
     }
 }
 
@@ -121,29 +179,36 @@ impl Processor for Cpu<'_> {
         self.el1().syndrome
     }
     fn vector_base(self) -> u64 {
-        0
+        self.el1().registers.vector_base
     }
     fn system_control(self) -> u64 {
-        0
+        self.el1().registers.system_control
     }
     fn set_exception(self, exception: El1Exception) {
         let El1Exception { elr, spsr, esr, far } = exception;
         self.note(Kind::SetException, [elr, spsr, esr, far]);
     }
     fn id_register(self, _crm: u64, _op2: u64) -> u64 {
-        u64::MAX
+        self.el1().registers.id_registers
     }
-    fn set_debug_register(self, _crm: u64, _op2: u64, _value: u64) {}
+    fn set_debug_register(self, crm: u64, op2: u64, value: u64) {
+        self.note(Kind::SetDebugRegister, [crm, op2, value]);
+    }
     fn virtual_timer(self) -> (u64, u64) {
-        (0, 0)
+        let CpuRegisters { timer_control, timer_compare, .. } = self.el1().registers;
+        (timer_control, timer_compare)
     }
 
     fn pending_interrupt(self) -> u64 {
-        NO_INTERRUPT
+        self.el1().pending
     }
-    fn acknowledge_interrupt(self) {}
+    fn acknowledge_interrupt(self) {
+        self.note(Kind::AcknowledgeInterrupt, [self.el1().pending]);
+        self.el1_cell().set(El1State { pending: NO_INTERRUPT, ..self.el1() });
+    }
     fn set_timer_list_register(self, value: u64) {
-        self.machine.el1[self.index as usize].set(El1State { timer_lr: value, ..self.el1() });
+        self.note(Kind::SetTimerListRegister, [value]);
+        self.el1_cell().set(El1State { timer_lr: value, ..self.el1() });
     }
     fn timer_list_register(self) -> u64 {
         self.el1().timer_lr

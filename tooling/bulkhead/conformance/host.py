@@ -8,10 +8,11 @@ from typing import Any
 
 from bulkhead import abi
 from bulkhead.conformance import native, walk
-from bulkhead.conformance.backend import PAGE, REGISTERS, HostFault, Layout
+from bulkhead.conformance.backend import BLOCK, PAGE, REGISTERS, HostFault, Layout
 from bulkhead.errors import InvalidInput, MachineError
 
 MIB = 1 << 20
+MASK = (1 << 64) - 1
 RAM = ((0x4000_0000, 64 * MIB), (0x4800_0000, 32 * MIB))
 """RAM ranges (base, bytes) of the machine that tests use unless they say otherwise: two, with a hole between."""
 
@@ -91,6 +92,43 @@ class HostBackend:
         frame = (vcpu - self.layout.ram_base) // PAGE
         self._check(self._lib.bulkhead_machine_exception(self._machine, cpu, frame, syndrome, self._next))
         return self._decision()
+
+    def interrupt(self, cpu: int, vcpu: int, intid: int) -> Next:
+        """The physical interrupt `intid` while the vCPU whose context is at physical `vcpu` ran: what happens next."""
+        frame = (vcpu - self.layout.ram_base) // PAGE
+        self._check(self._lib.bulkhead_machine_interrupt(self._machine, cpu, frame, intid, self._next))
+        return self._decision()
+
+    def system_error(self, cpu: int, vcpu: int) -> Next:
+        """An SError interrupt while the vCPU whose context is at physical `vcpu` ran: what happens next."""
+        frame = (vcpu - self.layout.ram_base) // PAGE
+        self._check(self._lib.bulkhead_machine_system_error(self._machine, cpu, frame, self._next))
+        return self._decision()
+
+    def first_touch(self, cpu: int, block: int) -> None:
+        """The host's access to the block at physical `block`, which nobody has touched since boot."""
+        number = (block - self.layout.ram_base) // BLOCK
+        self._check(self._lib.bulkhead_machine_first_touch(self._machine, cpu, number))
+
+    def set_registers(
+        self,
+        cpu: int,
+        *,
+        vector_base: int = 0,
+        system_control: int = 0,
+        id_registers: int = MASK,
+        timer_control: int = 0,
+        timer_compare: int = 0,
+    ) -> None:
+        """What VBAR_EL1, SCTLR_EL1, all ID registers, CNTV_CTL_EL0 and CNTV_CVAL_EL0 of a CPU hold."""
+        values = (vector_base, system_control, id_registers, timer_control, timer_compare)
+        registers = self._ffi.new("CpuRegisters *", values)
+        self._check(self._lib.bulkhead_machine_set_registers(self._machine, cpu, registers))
+
+    def meanwhile(self, address: int, word: int) -> None:
+        """Another CPU's store of a word at a physical address, just before the next exchange of a frame record."""
+        self._offset(address, 8)
+        self._lib.bulkhead_machine_meanwhile(self._machine, address, word)
 
     def events(self) -> list[Event]:
         """The effects since this was asked last, in order."""
