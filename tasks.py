@@ -60,6 +60,14 @@ def attack(_: Context, name: str = "", self_check: bool = False, list: bool = Fa
 
 
 @command
+def defects(_: Context, name: str = "", list: bool = False, jobs: int = 2, record: bool = False) -> None:
+    """Seed engines with one defect each (`--name`: names, families), and find it; `--record` keeps a full run."""
+    from bulkhead.defects import cli
+
+    cli.main(name, listing=list, jobs=jobs, record=record)
+
+
+@command
 def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200) -> None:
     """Storms on the booted engine (goes on where it was interrupted), then random calls against the specification."""
     from bulkhead.conformance import soak as conformance

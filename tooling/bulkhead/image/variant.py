@@ -2,8 +2,8 @@
 
 Trust label: TOOL. The sources are copied into the cache, the edits applied there, what is generated is generated again,
 and the result is built like the shipped image, with the same host program, but without optimisation across crates,
-which takes half the time. The copy keeps its build directory, so that only what an edit touches is compiled anew; a
-result is kept under the hash of its sources and edits.
+which takes seconds; or as the library of the host build. The copies keep their build directories, so
+that only what an edit touches is compiled anew; a result is kept under the hash of its sources and edits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,13 @@ _TREES = {"engine": {".rs", ".toml", ".lock", ".ld", ".S", ".h"}, "tooling": {".
 _GENERATORS = {"tooling/bulkhead/image/memory_map.py": "bulkhead.image.memory_map"}
 """A file whose edit changes generated sources, and the module that generates them."""
 _GENERATE_SECONDS = 60
+_LIBRARY = "bulkhead-host"
+_LIBRARY_SECONDS = 300
+_LIBRARY_QUICKLY = {
+    "CARGO_PROFILE_HOST_INCREMENTAL": "true",
+    "CARGO_PROFILE_HOST_OPT_LEVEL": "1",
+    "CARGO_PROFILE_HOST_DEBUG": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def build_variant(edits: Sequence[Edit], host_program: HostProgram = "payload") 
     changed = _edited(edits)
     place = cache_dir() / "variants" / checkout()
     with locked(f"variants-{checkout()}"):
-        kept = _kept(place, shipped, changed)
+        kept = _kept(place / "images", shipped.sha256, changed)
         if (images := _images(kept, shipped, host_program)).image.is_file():
             return images
         _copy(place / "tree", changed)
@@ -70,6 +77,40 @@ def build_variant(edits: Sequence[Edit], host_program: HostProgram = "payload") 
         elf = cargo(tools, engine, place / "target", "bulkhead-image", "bulkhead", quickly=True)
         kept.mkdir(parents=True, exist_ok=True)
         return assemble(kept, elf, shipped.host_elf, host_program, shipped.toolchain)
+
+
+def build_library(edits: Sequence[Edit]) -> Path:
+    """The host build's library of an engine with these edits. Raises as `build_variant`."""
+    changed = _edited(edits)
+    place = cache_dir() / "variants" / checkout()
+    with locked(f"libraries-{checkout()}"):
+        library = _kept(place / "libraries", _sources_hash(), changed) / "lib_engine.so"
+        if not library.is_file():
+            _copy(place / "library-tree", changed)
+            built = _cargo_library(place / "library-tree" / "engine", place / "library-target")
+            library.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(built, fresh := library.with_suffix(".new"))
+            fresh.replace(library)
+    return library
+
+
+def _cargo_library(engine: Path, target: Path) -> Path:
+    """Builds `engine/host`, quickly; the library's file."""
+    tools = ensure("pinned")
+    command = [
+        *(str(tools.cargo), "build", "--profile", "host", "--locked", "--quiet", "-j", "2", "--package", _LIBRARY),
+        *("--lib", "--manifest-path", str(engine / "Cargo.toml"), "--target-dir", str(target)),
+    ]
+    env = tools.env() | _LIBRARY_QUICKLY
+    try:
+        done = subprocess.run(
+            command, cwd=engine, env=env, capture_output=True, text=True, timeout=_LIBRARY_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"building {_LIBRARY} took more than {_LIBRARY_SECONDS} s", where=engine) from error
+    if done.returncode:
+        raise BuildError(f"{_LIBRARY} does not build\n{done.stderr.strip()}", where=" ".join(command))
+    return target / "host" / f"lib{_LIBRARY.replace('-', '_')}.so"
 
 
 def _edited(edits: Sequence[Edit]) -> dict[str, str]:
@@ -83,10 +124,10 @@ def _edited(edits: Sequence[Edit]) -> dict[str, str]:
     return texts
 
 
-def _kept(place: Path, shipped: Images, changed: dict[str, str]) -> Path:
-    """Where this variant is kept. Variants of other sources than today's are removed."""
-    current = place / "images" / shipped.sha256[:16]
-    for other in (place / "images").glob("*"):
+def _kept(place: Path, base: str, changed: dict[str, str]) -> Path:
+    """Where below `place` this variant of sources `base` is kept. Variants of other sources are removed."""
+    current = place / base[:16]
+    for other in place.glob("*"):
         if other != current:
             shutil.rmtree(other, ignore_errors=True)
     digest = hashlib.sha256(repr(sorted(changed.items())).encode())
@@ -98,6 +139,15 @@ def _images(kept: Path, shipped: Images, host_program: str) -> Images:
     host_elf, host_image = kept / f"{host_program}.elf", kept / f"{host_program}.img"
     digest = sha256_of(image) if image.is_file() else ""
     return Images(elf, image, host_elf, host_image, shipped.toolchain, digest)
+
+
+def _sources_hash() -> str:
+    """Of everything that a library is made of."""
+    digest = hashlib.sha256()
+    for path in _sources():
+        if path.parts[0] == "engine":
+            digest.update(f"{path} {sha256_of(REPOSITORY / path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _sources() -> Iterator[Path]:

@@ -1,0 +1,9 @@
+"""A page goes back to the host with what the VM left in it."""
+
+from bulkhead.defects import Edit, conformance, defect
+
+DEFECT = defect(
+    breaks="P6",
+    edits=Edit("engine/core/src/call/mod.rs", "hw.zero_frame(frame);", ""),
+    found_by=conformance(),
+)
