@@ -49,7 +49,7 @@ def test_what_is_to_find_it_exists(one: Defect) -> None:
     if one.found_by.part == "tests":
         for name in one.found_by.names:
             assert (TESTS.parent / name.partition("::")[0]).exists(), name
-    assert bool(one.found_by.names) == (one.found_by.part != "conformance")
+    assert bool(one.found_by.names) == (one.found_by.part in ("tests", "attacks"))
 
 
 @pytest.mark.slow

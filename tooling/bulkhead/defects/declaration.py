@@ -14,7 +14,7 @@ from typing import Literal
 from bulkhead.attack.declaration import Promise
 from bulkhead.image.variant import Edit
 
-Part = Literal["conformance", "tests", "attacks"]
+Part = Literal["conformance", "trace", "tests", "attacks"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Finder:
     seconds: int = 60
 
     def __str__(self) -> str:
-        if self.part == "conformance":
-            return "conformance"
+        if not self.names:
+            return self.part
         return f"{self.part} {' '.join(self.names)} on {self.backend}"
 
 
@@ -65,6 +65,11 @@ def defect(*, breaks: Promise, edits: Edit | tuple[Edit, ...], found_by: Finder)
 def conformance() -> Finder:
     """Random steps on the host build, each compared with the specification, and the invariants."""
     return Finder("conformance")
+
+
+def trace() -> Finder:
+    """Every step that changes ownership on the booted image, instruction by instruction: barriers, operands, order."""
+    return Finder("trace", backend="qemu")
 
 
 def suite(*node_ids: str, backend: Literal["host", "qemu"]) -> Finder:

@@ -73,6 +73,8 @@ def search(edits: tuple[Edit, ...], finder: Finder) -> Answer:
     """What a finder says of an engine with these edits. Raises BulkheadError where it cannot be asked."""
     if finder.part == "conformance":
         return _conformance(build_library(edits), finder.seconds)
+    if finder.part == "trace":
+        return _trace(edits)
     if finder.part == "attacks":
         return _attacks(edits, finder)
     if finder.backend == "host":
@@ -92,6 +94,15 @@ def _conformance(library: Path, seconds: int) -> Answer:
     if told["step"]:
         return Answer(Verdict.FOUND, "conformance", told["step"])
     return Answer(Verdict.SURVIVED, "conformance", f"{told['steps']} steps agree with the specification")
+
+
+def _trace(edits: tuple[Edit, ...]) -> Answer:
+    from bulkhead.conformance.trace import check_calls
+
+    differences = check_calls(build_variant(edits))
+    if differences:
+        return Answer(Verdict.FOUND, "trace", differences[0])
+    return Answer(Verdict.SURVIVED, "trace", "every step does what its events stand for")
 
 
 def _tests(finder: Finder, env: Mapping[str, str]) -> Answer:
