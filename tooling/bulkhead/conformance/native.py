@@ -30,12 +30,15 @@ def build() -> None:
     maturin("develop")
 
 
-def maturin(command: str, *options: str, env: Mapping[str, str] | None = None) -> None:
-    """One command of maturin, in this process's environment or another. Raises BuildError."""
+def maturin(command: str, *options: str, tree: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
+    """One command of maturin on this checkout or a copy of it, in this process's environment or another.
+
+    Raises BuildError.
+    """
     line = [sys.executable, "-m", "maturin", command, "--profile", "host", *options]
     try:
         done = subprocess.run(
-            line, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False, env=env
+            line, cwd=tree, capture_output=True, text=True, timeout=BUILD_LIMIT, check=False, env=env
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"the host build could not run: {error}", where=MANIFEST) from error

@@ -1,7 +1,7 @@
 """The wheel: this package, the host library, and all that it needs where there is no checkout. Trust label: TOOL.
 
-maturin makes it, and names in its tag the oldest C library that the host library runs with. The same sources make the
-same bytes.
+maturin makes it from a copy of the sources, to which images and tables are added, and names in its tag the oldest C
+library that the host library runs with. The same sources make the same bytes, wherever the checkout is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -19,21 +17,26 @@ from bulkhead.conformance import native
 from bulkhead.errors import BuildError
 from bulkhead.image.build import BUILD, HostProgram, Images, build, checkout
 from bulkhead.provision import pins, toolchain
-from bulkhead.provision.paths import REPOSITORY, locked, sha256_of
+from bulkhead.provision.paths import REPOSITORY, cache_dir, locked, sha256_of
 from bulkhead.provision.toolchain import Toolchain
 
 WHEELS = BUILD / "wheel"
 EPOCH = "315532800"
 """The time of every file in the wheel: 1980-01-01, the first that a ZIP file can have."""
+_SOURCES = ("pyproject.toml", "LICENSE-APACHE", "LICENSE-MIT", "engine", "tooling")
+_NOT_COPIED = shutil.ignore_patterns("target", "_engine", "__pycache__", "*.so", "docs")
 
 
 def build_wheel(directory: Path = WHEELS) -> Path:
     """Build the wheel in `directory` in place of any older one; its file. Raises BuildError."""
     images = {program: build("pinned", program) for program in get_args(HostProgram)}
-    env = _environment(toolchain.ensure("pinned"))
-    with locked(f"wheel-{checkout()}"), tempfile.TemporaryDirectory(prefix="bulkhead-") as fresh, _carried(images):
-        options = ("--locked", "--target-dir", str(BUILD / "target" / "wheel"), "--out", fresh)
-        native.maturin("build", *options, env=env)
+    place = cache_dir() / "wheels" / checkout()
+    with locked(f"wheel-{checkout()}"), tempfile.TemporaryDirectory(prefix="bulkhead-") as fresh:
+        tree = place / "tree"
+        _copy(tree)
+        _carry(tree / shipped.CARRIED.relative_to(REPOSITORY), images)
+        options = ("--locked", "--target-dir", str(place / "target"), "--out", fresh)
+        native.maturin("build", *options, tree=tree, env=_environment(toolchain.ensure("pinned"), tree))
         made = list(Path(fresh).glob("bulkhead-*.whl"))
         if len(made) != 1:
             raise BuildError("maturin made no wheel", where=fresh)
@@ -43,27 +46,30 @@ def build_wheel(directory: Path = WHEELS) -> Path:
         return Path(shutil.move(made[0], directory))
 
 
-def _environment(tools: Toolchain) -> dict[str, str]:
+def _environment(tools: Toolchain, tree: Path) -> dict[str, str]:
     """For a library that does not tell where it was built, nor when."""
     remap = pins.flags()["remap"]
-    names = {tools.cargo_home: remap["cargo_home"], REPOSITORY: remap["repository"]}
+    names = {tools.cargo_home: remap["cargo_home"], tree: remap["repository"]}
     flags = " ".join(f"--remap-path-prefix={path}={name}" for path, name in names.items())
     return {**tools.env(), "SOURCE_DATE_EPOCH": EPOCH, "RUSTFLAGS": flags}
 
 
-@contextmanager
-def _carried(images: dict[HostProgram, Images]) -> Iterator[None]:
-    """For a while the files lie in the package's directory, where maturin takes them from."""
-    shutil.rmtree(shipped.CARRIED, ignore_errors=True)
-    try:
-        _place(shipped.CARRIED, images)
-        yield
-    finally:
-        shutil.rmtree(shipped.CARRIED, ignore_errors=True)
+def _copy(tree: Path) -> None:
+    """The sources with their times, so that cargo compiles what has changed."""
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    for name in _SOURCES:
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, tree / name, ignore=_NOT_COPIED)
+        else:
+            shutil.copy2(REPOSITORY / name, tree / name)
 
 
-def _place(into: Path, images: dict[HostProgram, Images]) -> None:
-    """Copies, under names that say where they come from, and the manifest. The engine's ELF file is there once."""
+def _carry(into: Path, images: dict[HostProgram, Images]) -> None:
+    """What an installed package carries, under names that say where it comes from, and the manifest.
+
+    The engine's ELF file is the same in all images, and there once.
+    """
     files = {name: REPOSITORY / name for name in shipped.TABLES}
     lists = {}
     for program, made in images.items():
@@ -76,6 +82,7 @@ def _place(into: Path, images: dict[HostProgram, Images]) -> None:
     for name, source in files.items():
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, into / name)
+        (into / name).chmod(0o644)
     document = {
         "version": abi.release(),
         "toolchain": next(iter(images.values())).toolchain,
@@ -83,8 +90,6 @@ def _place(into: Path, images: dict[HostProgram, Images]) -> None:
         "sha256": {name: sha256_of(into / name) for name in sorted(files)},
     }
     (into / shipped.MANIFEST).write_text(json.dumps(document, indent=1) + "\n")
-    for path in into.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def main() -> None:
