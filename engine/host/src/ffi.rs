@@ -19,6 +19,7 @@ use bulkhead_core::vcpu::processor::Syndrome;
 
 use crate::layout::{Layout, RamRange};
 use crate::machine::Machine;
+use crate::memory::Written;
 use crate::trace::{Event, NAMES};
 use crate::vcpu::CpuRegisters;
 
@@ -297,10 +298,36 @@ pub unsafe extern "C" fn bulkhead_machine_take_events(
 ) -> usize {
     // SAFETY: the caller's first condition.
     let mut list = unsafe { &*handle }.machine.events.borrow_mut();
+    // SAFETY: the caller's second condition.
+    unsafe { take(&mut list, events, capacity) }
+}
+
+/// The words that the engine has written since the last call of this function that cleared them: copies up to
+/// `capacity` ranges, returns how many there are. With `capacity` at least that number the list is cleared.
+///
+/// # Safety
+/// `handle` is alive, `written` points to `capacity` writable ranges.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_take_written(
+    handle: *const Handle,
+    written: *mut Written,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the caller's first condition.
+    let mut list = unsafe { &*handle }.machine.memory.written.borrow_mut();
+    // SAFETY: the caller's second condition.
+    unsafe { take(&mut list, written, capacity) }
+}
+
+/// Copies up to `capacity` entries to `out`, clears the list if that is all of them, returns how many there were.
+///
+/// # Safety
+/// `out` points to `capacity` writable entries (and may be null if that is 0).
+unsafe fn take<T: Copy>(list: &mut Vec<T>, out: *mut T, capacity: usize) -> usize {
     let count = list.len();
     if capacity > 0 {
-        // SAFETY: the caller's second condition; no more than `count` are read and `capacity` written.
-        unsafe { ptr::copy_nonoverlapping(list.as_ptr(), events, count.min(capacity)) };
+        // SAFETY: the caller's condition; no more than `count` are read and `capacity` written.
+        unsafe { ptr::copy_nonoverlapping(list.as_ptr(), out, count.min(capacity)) };
     }
     if capacity >= count {
         list.clear();

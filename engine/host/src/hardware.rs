@@ -2,7 +2,9 @@
 //!
 //! Checks the caller's side of the contract of [`Hardware`]; a violation panics.
 
-use bulkhead_abi::{FRAME_SIZE, VM_SLOTS, feature};
+use std::iter::repeat;
+
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, VM_SLOTS, feature};
 use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, Ipa, VmId};
 use bulkhead_core::owner::Record;
@@ -11,9 +13,8 @@ use bulkhead_core::vm::{Field, RECORD_WORDS, State};
 use sha2::{Digest, Sha256};
 
 use crate::machine::Machine;
+use crate::memory::{Word, Words};
 use crate::trace::{Event, Kind as Did};
-
-use std::cell::Cell;
 
 /// The machine as one of its CPUs sees it.
 #[derive(Clone, Copy)]
@@ -32,30 +33,30 @@ impl<'m> Cpu<'m> {
         self.note(kind, operands);
     }
 
-    fn block(self, array: u64, block: Block) -> &'m Cell<u64> {
+    fn block(self, array: u64, block: Block) -> Word<'m> {
         assert!(block.0 < self.machine.layout.blocks(), "no {block:?}");
         self.machine.word(array + 8 * block.0)
     }
 
-    fn record(self, frame: Frame) -> &'m Cell<u64> {
+    fn record(self, frame: Frame) -> Word<'m> {
         assert!(frame.0 < self.frames(), "no {frame:?}");
         assert!(self.block_record(frame.block()) == Record::SPLIT, "{frame:?} is in a block that is not split");
         self.machine.word(self.machine.layout.frame_records + 8 * frame.0)
     }
 
     /// The records of the 512 frames of a block.
-    fn records_of(self, block: Block) -> &'m [Cell<u64>] {
+    fn records_of(self, block: Block) -> Words<'m> {
         assert!(block.0 < self.machine.layout.blocks(), "no {block:?}");
         let records = self.machine.layout.frame_records - self.ram_base() + 8 * block.first().0;
         self.machine.memory.words(records, 512)
     }
 
-    pub(crate) fn content(self, frame: Frame) -> &'m [Cell<u64>] {
+    pub(crate) fn content(self, frame: Frame) -> Words<'m> {
         assert!(frame.0 < self.frames(), "no {frame:?}");
         self.machine.memory.words(frame.0 * FRAME_SIZE, FRAME_SIZE / 8)
     }
 
-    fn field(self, vm: VmId, field: Field) -> &'m Cell<u64> {
+    fn field(self, vm: VmId, field: Field) -> Word<'m> {
         assert!(vm.0 < VM_SLOTS as u64 && field.0 < RECORD_WORDS as u64, "no {field:?} of {vm:?}");
         self.machine.word(self.machine.layout.vm_records + 8 * (vm.0 * RECORD_WORDS as u64 + field.0))
     }
@@ -64,9 +65,9 @@ impl<'m> Cpu<'m> {
     fn digest(self, vm: VmId, field: Field, data: impl Iterator<Item = u64>) {
         let words = (0..4).map(|word| self.field(vm, Field(field.0 + word)));
         let mut hash = Sha256::new();
-        words.clone().map(Cell::get).chain(data).for_each(|word| hash.update(word.to_le_bytes()));
-        for (cell, bytes) in words.zip(hash.finalize().chunks_exact(8)) {
-            cell.set(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+        words.clone().map(Word::get).chain(data).for_each(|word| hash.update(word.to_le_bytes()));
+        for (word, bytes) in words.zip(hash.finalize().chunks_exact(8)) {
+            word.set(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
         }
     }
 }
@@ -114,14 +115,12 @@ impl Hardware for Cpu<'_> {
     fn fill_frame_records(self, block: Block) {
         self.change(Did::FillFrameRecords, [block.0]);
         assert!(self.block_record(block) != Record::SPLIT, "{block:?} is split already");
-        self.records_of(block).iter().for_each(|cell| cell.set(Record::HOST.0));
+        self.records_of(block).fill(repeat(Record::HOST.0));
     }
     fn fill_vm_records(self, block: Block, first: Record) {
         self.change(Did::FillVmRecords, [block.0, first.0]);
         assert!(self.block_record(block) != Record::SPLIT, "{block:?} is split already");
-        for (slot, cell) in (0..).zip(self.records_of(block)) {
-            cell.set(first.with_slot(slot).0);
-        }
+        self.records_of(block).fill((0..512).map(|slot| first.with_slot(slot).0));
     }
 
     fn host_entry(self, block: Block) -> u64 {
@@ -134,7 +133,7 @@ impl Hardware for Cpu<'_> {
     fn fill_table(self, table: Frame, block: Block) {
         self.change(Did::FillTable, [table.0, block.0]);
         let leaves = (block.first().0..).map(|frame| stage2::page(self, Frame(frame)));
-        self.content(table).iter().zip(leaves).for_each(|(entry, leaf)| entry.set(leaf));
+        self.content(table).fill(leaves);
     }
 
     fn has_dma(self) -> bool {
@@ -150,24 +149,24 @@ impl Hardware for Cpu<'_> {
     }
 
     fn table_entry(self, table: Frame, index: u64) -> u64 {
-        self.content(table)[index as usize].get()
+        self.content(table).at(index).get()
     }
     fn set_table_entry(self, table: Frame, index: u64, descriptor: u64) {
         self.change(Did::SetTableEntry, [table.0, index, descriptor]);
-        self.content(table)[index as usize].set(descriptor);
+        self.content(table).at(index).set(descriptor);
     }
     fn table_is_empty(self, table: Frame) -> bool {
-        self.content(table).iter().all(|entry| entry.get() & stage2::VALID == 0)
+        self.content(table).values().all(|entry| entry & stage2::VALID == 0)
     }
 
     fn zero_frame(self, frame: Frame) {
         self.note(Did::ZeroFrame, [frame.0]);
-        self.content(frame).iter().for_each(|word| word.set(0));
+        self.content(frame).fill(repeat(0));
     }
     fn zero_block(self, block: Block) {
         self.change(Did::ZeroBlock, [block.0]);
-        let first = block.first().0;
-        (first..first + 512).for_each(|frame| self.content(Frame(frame)).iter().for_each(|word| word.set(0)));
+        assert!(block.0 < self.machine.layout.blocks(), "no {block:?}");
+        self.machine.memory.words(block.0 * BLOCK_SIZE, BLOCK_SIZE / 8).fill(repeat(0));
     }
     fn clean_frame(self, frame: Frame) {
         self.note(Did::CleanFrame, [frame.0]);
@@ -218,7 +217,7 @@ impl Hardware for Cpu<'_> {
 
     fn set_context_word(self, frame: Frame, word: u64, value: u64) {
         self.note(Did::SetContextWord, [frame.0, word, value]);
-        self.content(frame)[word as usize].set(value);
+        self.content(frame).at(word).set(value);
     }
     fn counter(self) -> u64 {
         self.machine.counter.replace(self.machine.counter.get() + 1)
@@ -241,7 +240,7 @@ impl Hardware for Cpu<'_> {
     fn measure_frame(self, vm: VmId, header: [u64; 4], frame: Frame) {
         let [a, b, c, d] = header;
         self.change(Did::MeasureFrame, [vm.0, a, b, c, d, frame.0]);
-        let content = self.content(frame).iter().map(Cell::get);
+        let content = self.content(frame).values();
         self.digest(vm, Field::measurement(0), header.into_iter().chain(content));
     }
     fn measure_words(self, vm: VmId, field: Field, data: [u64; 4]) {

@@ -14,7 +14,7 @@ use bulkhead_core::vcpu::processor::Syndrome;
 
 use crate::hardware::Cpu;
 use crate::layout::{Layout, RamRange};
-use crate::memory::Memory;
+use crate::memory::{Memory, Word};
 use crate::trace::Event;
 use crate::vcpu::{CpuRegisters, El1State};
 
@@ -63,6 +63,7 @@ impl Machine {
             ranges: ranges.to_vec(),
         };
         machine.boot();
+        machine.memory.written.take();
         Ok(machine)
     }
 
@@ -83,7 +84,7 @@ impl Machine {
     }
 
     /// The word at a physical address.
-    pub(crate) fn word(&self, address: u64) -> &Cell<u64> {
+    pub(crate) fn word(&self, address: u64) -> Word<'_> {
         self.memory.word(address - self.layout.ram_base)
     }
 

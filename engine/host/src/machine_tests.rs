@@ -1,6 +1,6 @@
 //! The fake machine by itself: layout, boot state, contract checks.
 
-use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, id, status};
+use bulkhead_abi::{BLOCK_SIZE, FRAME_SIZE, feature, id, status};
 use bulkhead_core::Hardware;
 use bulkhead_core::addr::{Block, Frame, VmId};
 use bulkhead_core::owner::{Kind, Record};
@@ -8,6 +8,7 @@ use bulkhead_core::vm::{Field, State};
 
 use super::Machine;
 use crate::layout::RamRange;
+use crate::memory::Written;
 use crate::trace::{Event, Kind as Did};
 
 const MIB: u64 = 1 << 20;
@@ -109,6 +110,22 @@ fn a_call_leaves_its_effects_in_order() {
     assert_eq!(events[2], Event::new(Did::InvalidateHostPage, [frame]));
     assert_eq!(events[3], Event::new(Did::ZeroFrame, [frame]));
     assert_eq!(events.last(), Some(&Event::new(Did::Unlock, [])));
+}
+
+#[test]
+fn a_call_leaves_the_words_that_it_wrote() {
+    let machine = Machine::new(&[range(BASE, 32 * MIB)], 1, feature::DMA_WINDOWS).expect("a machine");
+    assert!(machine.memory.written.borrow().is_empty());
+    let block = Block((machine.layout().split_block - BASE) / BLOCK_SIZE - 1);
+    let mut registers = [0; 18];
+    registers[..2].copy_from_slice(&[id::DMA_ALLOW, BASE + block.0 * BLOCK_SIZE]);
+    machine.host_call(0, &mut registers);
+    let word = |address: u64| Written { first: (address - BASE) / 8 + block.0, count: 1 };
+    let expected = [word(machine.layout().block_records), word(machine.layout().dma_level2)];
+    assert_eq!(*machine.memory.written.borrow(), expected);
+    machine.memory.written.take();
+    machine.first_touch(0, block);
+    assert!(machine.memory.written.borrow().is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! interrupts are handed in from outside, with the syndrome that the hardware would give.
 
 use std::cell::Cell;
-use std::mem::size_of;
+use std::mem::{size_of, transmute};
 
 use bulkhead_abi::{FRAME_SIZE, exit, status};
 use bulkhead_core::addr::{Frame, VmId};
@@ -155,13 +155,18 @@ impl<'m> Cpu<'m> {
     #[allow(unsafe_code, reason = "a context is plain words in fake RAM")]
     fn with_context<T>(self, frame: Frame, change: impl FnOnce(&mut VcpuContext) -> T) -> T {
         const { assert!(size_of::<VcpuContext>() <= FRAME_SIZE as usize) };
-        let words = self.content(frame).as_ptr().cast::<VcpuContext>().cast_mut();
+        let content = self.content(frame);
         // SAFETY: the frame is 4096 initialised, page-aligned bytes in cells; every bit pattern is a valid context,
         // which consists of u64 only. Nothing else uses them while the copy is made.
-        let mut context = unsafe { words.read() };
+        let mut context = unsafe { content.as_ptr().cast::<VcpuContext>().read() };
         let result = change(&mut context);
-        // SAFETY: as above.
-        unsafe { words.write(context) };
+        // SAFETY: a context consists of u64 only, as many as its size says.
+        let words: [u64; size_of::<VcpuContext>() / 8] = unsafe { transmute(context) };
+        for (index, word) in (0..).zip(words) {
+            if content.at(index).get() != word {
+                content.at(index).set(word);
+            }
+        }
         result
     }
 
