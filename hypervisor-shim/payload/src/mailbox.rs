@@ -149,6 +149,23 @@ pub fn call(boot: &BootInfo, index: usize, registers: &mut [u64; 18]) -> Result<
     Ok(())
 }
 
+/// Calls one after the other, 18 registers each, as long as they answer SUCCESS and `class`: the exits of a VM that asks
+/// for something. How many registers have answers.
+pub fn calls(boot: &BootInfo, index: usize, registers: &mut [u64], class: u64) -> Result<usize, Refusal> {
+    let mut done = 0;
+    for one in registers.chunks_exact_mut(18) {
+        let mut answer = [0; 18];
+        answer.copy_from_slice(one);
+        call(boot, index, &mut answer)?;
+        one.copy_from_slice(&answer);
+        done += one.len();
+        if answer[..2] != [0, class] {
+            break;
+        }
+    }
+    Ok(done)
+}
+
 /// Lets CPU `index`, a secondary, call the program at `address`; its end is not awaited.
 pub fn begin(boot: &BootInfo, index: usize, address: u64) -> Result<(), Refusal> {
     let mut registers = [0; 18];

@@ -1,7 +1,7 @@
 //! The payload: carries out single calls and accesses that a test sends over the management channel, on any
 //! CPU, and reports faults (trust label: UNTRUSTED).
 //!
-//! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `read {address, length}`, `write {address, data}`,
+//! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `calls {cpu, class, regs}`, `read {address, length}`, `write {address, data}`,
 //! `survey {address, step, count}`, `execute {address}`, `begin {cpu, address}`, `finish {cpu}`,
 //! `storm {seed, steps, ..}`. It holds no policy and no state beyond one mailbox per secondary CPU ([`mailbox`]).
 #![no_std]
@@ -15,6 +15,9 @@ use bulkhead_abi::BootInfo;
 use bulkhead_el1::channel::{self, Inbox};
 use bulkhead_el1::{cpu, gic, uart};
 use bulkhead_link::message::{Answer, Refusal, Request};
+
+/// Most calls of one request.
+const CALLS_MAX: usize = 16;
 
 bulkhead_el1::entry!(main, mailbox::secondary);
 
@@ -61,6 +64,16 @@ fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &m
             }
             mailbox::call(boot, cpu, &mut registers)?;
             reply.integers("regs", &registers);
+            Ok(())
+        }
+        "calls" => {
+            let (mut registers, length) = request.integers::<{ 18 * CALLS_MAX }>("regs")?;
+            if length == 0 || length % 18 != 0 {
+                return Err(Refusal::request("each call takes 18 registers"));
+            }
+            let cpu = request.index("cpu", boot.cpus as usize)?;
+            let done = mailbox::calls(boot, cpu, &mut registers[..length], request.u64("class")?)?;
+            reply.integers("regs", &registers[..done]);
             Ok(())
         }
         "read" => access::read(request, reply),

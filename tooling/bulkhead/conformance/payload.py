@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bulkhead.conformance.backend import HostFault
+from bulkhead.conformance.backend import REGISTERS, HostFault
 from bulkhead.machine.errors import LinkError
 from bulkhead.machine.link import Link
 
@@ -15,6 +15,8 @@ CHUNK = 4096
 """Most bytes of one access over the link."""
 SURVEY = 8 * 4096
 """Most addresses of one survey."""
+CALLS = 16
+"""Most calls of one request."""
 
 
 class PayloadBackend:
@@ -44,6 +46,14 @@ class PayloadBackend:
         """See Backend. MachineError if the engine panics or does not answer."""
         regs = self.request("call", {"cpu": cpu, "regs": list(registers)})["regs"]
         return tuple(int(value) for value in regs)
+
+    def calls(self, cpu: int, exit_class: int, calls: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """Calls one after the other, at most CALLS, each with x0 to x17, as long as they answer SUCCESS and this exit
+        class; the registers of those that were made.
+        """
+        sent = [value for registers in calls for value in registers]
+        got = self.request("calls", {"cpu": cpu, "class": exit_class, "regs": sent})["regs"]
+        return [tuple(got[start : start + REGISTERS]) for start in range(0, len(got), REGISTERS)]
 
     def memory(self, address: int, length: int) -> bytes:
         """See Backend: loads by the payload on CPU 0."""
