@@ -35,12 +35,16 @@ def setup(_: Context) -> None:
 
 
 @command
-def build(_: Context, toolchain: str = "pinned") -> None:
-    """Build the bootable image; `--toolchain system` uses the machine's own rustc (not the reference image)."""
+def build(_: Context, toolchain: str = "pinned", self_test: bool = False) -> None:
+    """Build the bootable image; `--toolchain system` uses the machine's own rustc (not the reference image).
+
+    `--self-test`: one that walks through the ownership transitions before the host starts, in a directory of its own.
+    """
     from bulkhead.image import build as image
     from bulkhead.provision.toolchain import parse_kind
 
-    image.build(toolchain=parse_kind(toolchain))
+    images = image.build(toolchain=parse_kind(toolchain), features=("self-test",) if self_test else ())
+    print(images.image)
 
 
 @command

@@ -103,6 +103,8 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, Refusal> {
     let here = psci::this_cpu().ok_or("the boot CPU is not in the device tree")?;
     psci::claim(here, program.base, info);
     log!("host program at {:#x}, boot information at {info:#x}", program.base);
+    #[cfg(feature = "self-test")]
+    crate::self_test::run()?;
     log_ring::stop_mirror();
     mark(Stage::HostEntered, now());
     Ok(here)

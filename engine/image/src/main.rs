@@ -24,6 +24,8 @@ mod platform;
 mod psci;
 mod scrub;
 mod seed;
+#[cfg(feature = "self-test")]
+mod self_test;
 mod smmu;
 mod start;
 mod stop;

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,31 +62,35 @@ class Images:
     """SHA-256 of `image`."""
 
 
-def build(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Images:
+def build(
+    toolchain: Kind = "pinned", host_program: HostProgram = "shim", features: Sequence[str] = ()
+) -> Images:
     """Build engine and host program in release mode, join and check them; the result lies in `build/`.
+
+    `features` of the engine's image (`engine/image/Cargo.toml`); the shipped one has none.
 
     An installed package has nothing to build from: there it is what the package carries. Raises BuildError with the
     compiler's words, CheckFailed if the layout of the result is wrong, ProvisionError for a damaged package.
     """
     if other := os.environ.get(OTHER):
         return images_in(Path(other), host_program, f"images named by {OTHER}")
-    if not in_checkout():
+    if not in_checkout() and not features:
         carried = shipped.images(host_program, toolchain)
         return Images(
             **carried, toolchain=shipped.manifest()["toolchain"], sha256=sha256_of(carried["image"])
         )
-    directory = BUILD / f"{host_program}-{toolchain}"
+    directory = BUILD / "-".join((host_program, toolchain, *features))
     directory.mkdir(parents=True, exist_ok=True)
     stamp = directory / "stamp.json"
     with locked(f"build-{checkout()}"):
-        key = _key(toolchain)
+        key = _key(toolchain, features)
         if (images := _unchanged(stamp, key)) is not None:
             return images
         stamp.unlink(missing_ok=True)
         tools = ensure(toolchain)
         say(f"building the engine and the {host_program} with {tools.describe()}")
         target = BUILD / "target"
-        elf = cargo(tools, REPOSITORY / "engine", target / "engine", "bulkhead-image", "bulkhead")
+        elf = cargo(tools, REPOSITORY / "engine", target / "engine", "bulkhead-image", "bulkhead", features)
         shim = REPOSITORY / "hypervisor-shim"
         host_elf = cargo(tools, shim, target / shim.name, f"bulkhead-{host_program}", host_program)
         images = assemble(directory, elf, host_elf, host_program, tools.describe())
@@ -121,9 +125,9 @@ def _sources() -> Iterator[Path]:
                 yield path
 
 
-def _key(kind: Kind) -> str:
-    """Hash of the sources by path and content, of the pins and flags, and of the kind of toolchain."""
-    digest = hashlib.sha256(kind.encode())
+def _key(kind: Kind, features: Sequence[str]) -> str:
+    """Hash of the sources by path and content, of the pins and flags, of the kind of toolchain, and of features."""
+    digest = hashlib.sha256(" ".join((kind, *features)).encode())
     provision = REPOSITORY / "tooling" / "bulkhead" / "provision"
     for path in [*_sources(), provision / "pins.toml", provision / "flags.toml", Path(__file__)]:
         content = path.read_bytes()
@@ -152,7 +156,14 @@ def _unchanged(stamp: Path, key: str) -> Images | None:
 
 
 def cargo(
-    tools: Toolchain, workspace: Path, directory: Path, package: str, binary: str, *, quickly: bool = False
+    tools: Toolchain,
+    workspace: Path,
+    directory: Path,
+    package: str,
+    binary: str,
+    features: Sequence[str] = (),
+    *,
+    quickly: bool = False,
 ) -> Path:
     """Builds `binary` of `package` for the bare-metal target below `directory`; its ELF file. Raises BuildError.
 
@@ -163,6 +174,7 @@ def cargo(
         *(str(tools.cargo), "build", "--release", "--locked", "--quiet", "-j", "2"),
         *("--manifest-path", str(workspace / "Cargo.toml"), "--target-dir", str(directory)),
         *("--package", package, "--bin", binary, "--target", target),
+        *(word for feature in features for word in ("--features", f"{package}/{feature}")),
     ]
     try:
         done = subprocess.run(

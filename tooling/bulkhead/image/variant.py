@@ -61,20 +61,22 @@ def check(edits: Sequence[Edit]) -> None:
     _edited(edits)
 
 
-def build_variant(edits: Sequence[Edit], host_program: HostProgram = "payload") -> Images:
-    """The image of an engine with these edits. Raises InvalidInput for one that does not fit, BuildError."""
+def build_variant(
+    edits: Sequence[Edit], host_program: HostProgram = "payload", features: Sequence[str] = ()
+) -> Images:
+    """The image of an engine with these edits and features. InvalidInput for an edit that does not fit, BuildError."""
     shipped = build("pinned", host_program)
     changed = _edited(edits)
     place = cache_dir() / "variants" / checkout()
     with locked(f"variants-{checkout()}"):
-        kept = _kept(place / "images", shipped.sha256, changed)
+        kept = _kept(place / "images", shipped.sha256, changed, features)
         if (images := _images(kept, shipped, host_program)).image.is_file():
             return images
         _copy(place / "tree", changed)
         _generate(place / "tree", changed)
         tools = ensure("pinned")
         engine = place / "tree" / "engine"
-        elf = cargo(tools, engine, place / "target", "bulkhead-image", "bulkhead", quickly=True)
+        elf = cargo(tools, engine, place / "target", "bulkhead-image", "bulkhead", features, quickly=True)
         kept.mkdir(parents=True, exist_ok=True)
         return assemble(kept, elf, shipped.host_elf, host_program, shipped.toolchain)
 
@@ -124,13 +126,13 @@ def _edited(edits: Sequence[Edit]) -> dict[str, str]:
     return texts
 
 
-def _kept(place: Path, base: str, changed: dict[str, str]) -> Path:
+def _kept(place: Path, base: str, changed: dict[str, str], features: Sequence[str] = ()) -> Path:
     """Where below `place` this variant of sources `base` is kept. Variants of other sources are removed."""
     current = place / base[:16]
     for other in place.glob("*"):
         if other != current:
             shutil.rmtree(other, ignore_errors=True)
-    digest = hashlib.sha256(repr(sorted(changed.items())).encode())
+    digest = hashlib.sha256(repr((sorted(changed.items()), *features)).encode())
     return current / digest.hexdigest()[:16]
 
 

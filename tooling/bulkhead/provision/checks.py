@@ -39,12 +39,14 @@ class RustPart:
     workspace: str
     packages: tuple[str, ...]
     bare_metal: bool
+    features: tuple[str, ...] = ()
 
 
 # What runs on this machine too is checked with its tests; the rest only builds for the target.
 RUST_PARTS = (
     RustPart("engine", ("bulkhead-abi", "bulkhead-core", "bulkhead-host"), bare_metal=False),
     RustPart("engine", ("bulkhead-image",), bare_metal=True),
+    RustPart("engine", ("bulkhead-image",), bare_metal=True, features=("bulkhead-image/self-test",)),
     RustPart("hypervisor-shim", (), bare_metal=True),
 )
 
@@ -148,6 +150,7 @@ def _lint_steps(rust: Toolchain) -> list[Step]:
 def _clippy(part: RustPart, rust: Toolchain) -> Step:
     where = ["--target", flags()["target"]] if part.bare_metal else ["--all-targets"]
     packages = [word for package in part.packages for word in ("--package", package)]
+    packages += [word for feature in part.features for word in ("--features", feature)]
     command = [rust.cargo, "clippy", "--quiet", "--locked", "-j2", *packages, *where, "--", *CLIPPY_FLAGS]
     kind = "target" if part.bare_metal else "host"
     return Step(
