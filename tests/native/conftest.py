@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
-from bulkhead.conformance import Machine
+from bulkhead.conformance import Machine, Vm
+from native.exceptions import Exceptions
 from native.scene import Scene
 
 
@@ -12,3 +15,15 @@ from native.scene import Scene
 def scene(machine: Machine) -> Scene:
     """VMs in every state on the machine under test."""
     return Scene.set(machine)
+
+
+@pytest.fixture
+def guest(machine: Machine, vm: Callable[..., Vm]) -> Iterator[Exceptions]:
+    """A loaded vCPU of an ACTIVE VM with one page and two vCPUs."""
+    one = vm(vcpus=2)
+    one.page()
+    one.activate()
+    machine.ok("vcpu_run", vcpu=one.contexts[0])
+    exceptions = Exceptions(machine, one)
+    yield exceptions
+    exceptions.backend.set_registers(0)

@@ -3,67 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import pytest
 
-from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.host import HostBackend, Next
+from bulkhead.conformance.host import Next
 from bulkhead.conformance.machine import ABI, MASK, filler
 from bulkhead.conformance.snapshot import unpack
+from native.exceptions import EC_DATA, EC_FETCH, EC_SMC, EC_WFX, EXITS, PC, PENDING, PSTATE, Exceptions, X
 from native.scene import RAM
 
 pytestmark = pytest.mark.host
 
-Build = Callable[..., Vm]
-PC, X = 32, 0
-"""Words of a vCPU context."""
 DEVICE = 0x0900_0000
-EC_DATA, EC_FETCH, EC_WFX, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x17, 0x18
 ISV, SIGNED, SIXTY_FOUR, WRITE, WALK = 1 << 24, 1 << 21, 1 << 15, 1 << 6, 1 << 7
 TRANSLATION, PERMISSION = 0x07, 0x0F
 """Fault status: translation and permission fault at level 3."""
 OF_VMS = {call.id for call in ABI.calls if call.caller == "vm" and not call.reserved}
-EXITS = {line.name: line.value for line in ABI.exits}
-
-
-class Exceptions:
-    """A vCPU on the fake machine, to which exceptions are handed."""
-
-    def __init__(self, machine: Machine, vm: Vm) -> None:
-        assert isinstance(machine.backend, HostBackend)
-        self.machine, self.vm, self.backend = machine, vm, machine.backend
-        self.vcpu = vm.contexts[0]
-
-    def take(self, ec: int, iss: int, ipa: int = 0) -> Next:
-        """An exception of class `ec` with syndrome `iss` for the address `ipa`."""
-        return self.backend.exception(0, self.vcpu, ec << 26 | 1 << 25 | iss, far=ipa, hpfar=ipa >> 12 << 4)
-
-    def word(self, word: int) -> int:
-        """A word of the context."""
-        return unpack(self.machine.physical(self.vcpu))[word]
-
-    def call(self, function: int, *arguments: int) -> tuple[tuple[int, ...], Next]:
-        """HVC #0 by the vCPU, unused registers filled."""
-        values = [function, *arguments]
-        values += [filler(register) for register in range(len(values), 18)]
-        return self.backend.vm_call(0, self.vm.slot, values)
-
-    def injected(self) -> tuple[int, ...]:
-        """ELR, SPSR, ESR, FAR of the exception that the vCPU was made to take last."""
-        events = [event for event in self.backend.events() if event.name == "SetException"]
-        return events[-1].operands[:4]
-
-
-@pytest.fixture
-def guest(machine: Machine, vm: Build) -> Exceptions:
-    """A loaded vCPU of an ACTIVE VM with one page and two vCPUs."""
-    one = vm(vcpus=2)
-    one.page()
-    one.activate()
-    machine.ok("vcpu_run", vcpu=one.contexts[0])
-    return Exceptions(machine, one)
 
 
 @pytest.mark.parametrize("instruction", [0, 1, 2, 3], ids=["WFI", "WFE", "WFIT", "WFET"])
@@ -133,6 +89,46 @@ def test_other_classes_are_undefined_for_the_guest(guest: Exceptions, ec: int) -
     assert (elr, esr) == (RAM, 1 << 25)
 
 
+MODES = {"EL0": (0, 0x400, 0x24), "EL1t": (4, 0x000, 0x25), "EL1h": (5, 0x200, 0x25), "AArch32": (0x10, 0x600, 0x24)}
+"""PSTATE.M, offset of the vector, exception class of a data abort (Arm ARM DDI 0487, D1.3)."""
+PAN, DIT, SPAN = 1 << 22, 1 << 24, 1 << 23
+
+
+@pytest.mark.parametrize(("mode", "offset", "seen"), MODES.values(), ids=MODES.keys())
+@pytest.mark.parametrize("keeps_pan", [False, True])
+@pytest.mark.parametrize("kept", [0, PAN, DIT], ids=["", "PAN", "DIT"])
+def test_an_exception_is_taken_as_the_architecture_says(
+    guest: Exceptions, mode: int, offset: int, seen: int, keeps_pan: bool, kept: int
+) -> None:
+    guest.backend.set_registers(0, vector_base=0x4000_8000, system_control=keeps_pan * SPAN)
+    guest.poke(PSTATE, mode | kept | 1 << 30)
+    assert guest.take(EC_DATA, ISV | PERMISSION, RAM).kind == "resume"
+    elr, spsr, esr, _ = guest.injected()
+    assert (elr, spsr, esr >> 26) == (RAM, mode | kept | 1 << 30, seen)
+    pan = kept & PAN if keeps_pan else PAN
+    assert (guest.word(PC), guest.word(PSTATE)) == (0x4000_8000 + offset, 0x3C5 | pan | kept & DIT)
+
+
+def test_a_load_that_goes_nowhere(guest: Exceptions) -> None:
+    assert guest.take(EC_DATA, ISV | TRANSLATION | 31 << 16, DEVICE).kind == "exit"
+    before = guest.context()
+    guest.machine.ok("vcpu_run", vcpu=guest.vcpu, reply=77)
+    changed = {n for n, (old, new) in enumerate(zip(before, guest.context(), strict=True)) if old != new}
+    assert changed == {PENDING}
+
+
+def test_a_positive_value_is_extended_by_zeroes(guest: Exceptions) -> None:
+    guest.take(EC_DATA, ISV | TRANSLATION | 5 << 16 | SIGNED | SIXTY_FOUR, DEVICE)
+    guest.machine.ok("vcpu_run", vcpu=guest.vcpu, reply=0xFF7F)
+    assert guest.word(X + 5) == 0x7F
+
+
+def test_a_fault_while_another_cpu_changes_ownership_is_tried_again(guest: Exceptions) -> None:
+    with guest.machine.locked():
+        assert guest.take(EC_DATA, TRANSLATION, RAM + 7 * PAGE).kind == "resume"
+    assert guest.word(PC) == RAM
+
+
 def test_smc(guest: Exceptions) -> None:
     assert guest.take(EC_SMC, 0).kind == "resume"
     assert (guest.word(X), guest.word(PC)) == (MASK, RAM + 4)
@@ -170,6 +166,20 @@ def test_discovery_as_linux_does_it(guest: Exceptions) -> None:
     assert (regs, next_.kind) == ((1 << 0 | 1 << 2 | 1 << 3 | 1 << 4, 0, 0, 0, *rest), "resume")
     regs, next_ = guest.call(ABI.call("meminfo").id, 0, 0, 0)
     assert (regs, next_.kind) == ((PAGE, 0, 0, 0, *rest), "resume")
+
+
+def test_smccc(guest: Exceptions) -> None:
+    standard = {line.name: line.id for line in ABI.standards}
+    assert guest.call(standard["SMCCC_VERSION"])[0][0] == 0x1_0002
+    for name in ("SMCCC_VERSION", "SMCCC_ARCH_FEATURES"):
+        assert guest.call(standard["SMCCC_ARCH_FEATURES"], standard[name])[0][0] == 0
+    assert guest.call(standard["SMCCC_ARCH_FEATURES"], 0x8000_3FFF)[0][0] == MASK
+
+
+def test_no_random_number_right_now(guest: Exceptions) -> None:
+    rnd64 = next(line.id for line in ABI.standards if line.name == "TRNG_RND64")
+    guest.backend.set_registers(0, random_fails=1)
+    assert guest.call(rnd64, 64)[0][:4] == (-3 & MASK, 0, 0, 0)
 
 
 def test_random_numbers(guest: Exceptions) -> None:

@@ -10,7 +10,7 @@ from bulkhead.conformance import HostFault, Machine, Vm
 from bulkhead.conformance.backend import PAGE
 from bulkhead.conformance.builder import dismantle, owned_frames
 from bulkhead.inspect.records import Kind, VmState
-from native.scene import MIB, RAM, Scene
+from native.scene import LIVE, MIB, RAM, UNCOVERED, Scene
 
 Build = Callable[..., Vm]
 SECRET = bytes(range(256)) * 16
@@ -34,6 +34,12 @@ def test_every_slot_takes_a_vm(machine: Machine, vm: Build, slot: int) -> None:
     one.activate()
     assert machine.frame_record(page).vm == slot
     assert machine.vm_walk(slot, RAM) == page
+
+
+def test_a_vm_that_runs_is_given_more(scene: Scene) -> None:
+    table = scene.frame
+    scene.machine.ok("table_donate", vm=LIVE, ipa=UNCOVERED, level=3, table=table)
+    scene.machine.ok("map", vm=LIVE, ipa=UNCOVERED, frame=scene.other, mode=0)
 
 
 @pytest.mark.raw_memory

@@ -39,6 +39,8 @@ pub struct CpuRegisters {
     pub timer_control: u64,
     /// `CNTV_CVAL_EL0` of the VM.
     pub timer_compare: u64,
+    /// Not 0: the CPU has no random number right now (`RNDR` sets PSTATE.Z).
+    pub random_fails: u64,
 }
 
 /// What a fake CPU's registers hold that exit decisions read or write.
@@ -62,6 +64,7 @@ impl El1State {
             id_registers: u64::MAX,
             timer_control: 0,
             timer_compare: 0,
+            random_fails: 0,
         },
     };
 }
@@ -174,7 +177,7 @@ impl<'m> Cpu<'m> {
         &self.machine.el1[self.index as usize]
     }
 
-    fn el1(self) -> El1State {
+    pub(crate) fn el1(self) -> El1State {
         self.el1_cell().get()
     }
 }

@@ -119,9 +119,11 @@ class HostBackend:
         id_registers: int = MASK,
         timer_control: int = 0,
         timer_compare: int = 0,
+        random_fails: int = 0,
     ) -> None:
-        """What VBAR_EL1, SCTLR_EL1, all ID registers, CNTV_CTL_EL0 and CNTV_CVAL_EL0 of a CPU hold."""
-        values = (vector_base, system_control, id_registers, timer_control, timer_compare)
+        """What VBAR_EL1, SCTLR_EL1, all ID registers, CNTV_CTL_EL0 and CNTV_CVAL_EL0 of a CPU hold, and whether it has
+        no random number right now."""
+        values = (vector_base, system_control, id_registers, timer_control, timer_compare, random_fails)
         registers = self._ffi.new("CpuRegisters *", values)
         self._check(self._lib.bulkhead_machine_set_registers(self._machine, cpu, registers))
 
