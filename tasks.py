@@ -84,6 +84,14 @@ def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200) -> Non
 
 
 @command
+def coverage(_: Context) -> None:
+    """Count which lines and branches of engine/core the tests of the host build execute; refuse unexplained gaps."""
+    from bulkhead.coverage import host
+
+    host.main()
+
+
+@command
 def lint(_: Context) -> None:
     """Check form and types: ruff, mypy --strict, rustfmt, clippy."""
     from bulkhead.provision import checks

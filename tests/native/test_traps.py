@@ -56,10 +56,11 @@ def encodings(register: Register) -> list[Encoding]:
     return [encoding for encoding in register.encodings() if TABLE.at(encoding) is register]
 
 
-@pytest.mark.parametrize(("register", "direction"), list(lines("ignored")), ids=str)
-def test_what_is_ignored_reads_zero(guest: Exceptions, register: Register, direction: str) -> None:
-    for encoding in encodings(register):
-        assert access(guest, encoding, direction) == (0 if direction == "r" else MASK), encoding
+def test_what_is_ignored_reads_zero(guest: Exceptions) -> None:
+    for register, direction in lines("ignored"):
+        for encoding in encodings(register):
+            read = access(guest, encoding, direction)
+            assert read == (0 if direction == "r" else MASK), (register.name, encoding)
 
 
 def test_what_a_vm_has_not_is_undefined(guest: Exceptions) -> None:
