@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from bulkhead import abi
 from bulkhead.conformance import native, walk
 from bulkhead.conformance.backend import BLOCK, PAGE, REGISTERS, HostFault, Layout
 from bulkhead.errors import InvalidInput, MachineError
+from bulkhead.spec.state import Kind
 
 MIB = 1 << 20
 MASK = (1 << 64) - 1
@@ -53,6 +55,7 @@ class HostBackend:
         self._ram, self._cpus, self._features = tuple(ram), cpus, features
         self._ffi, self._lib = native.engine()
         self._machine: Any = None
+        self._room = self._ffi.new("uint64_t[]", 1 << 14)
         self._create()
 
     def _create(self) -> None:
@@ -69,7 +72,8 @@ class HostBackend:
         self._lib.bulkhead_machine_layout(machine, layout)
         self.layout = Layout(**{field.name: int(getattr(layout, field.name)) for field in fields(Layout)})
         size = self.layout.frames * PAGE
-        self._bytes = memoryview(ffi.buffer(self._lib.bulkhead_machine_memory(machine), size)).cast("B")
+        self._memory = self._lib.bulkhead_machine_memory(machine)
+        self._bytes = memoryview(ffi.buffer(self._memory, size)).cast("B")
         self._registers = ffi.new("uint64_t[]", REGISTERS)
         self._next = ffi.new("Next *")
 
@@ -134,11 +138,39 @@ class HostBackend:
 
     def events(self) -> list[Event]:
         """The effects since this was asked last, in order."""
-        count = self._lib.bulkhead_machine_take_events(self._machine, self._ffi.NULL, 0)
-        list_ = self._ffi.new("Event[]", count)
-        self._lib.bulkhead_machine_take_events(self._machine, list_, count)
-        name = self._lib.bulkhead_event_name
-        return [Event(self._ffi.string(name(one.kind)).decode(), tuple(one.operands)) for one in list_]
+        size = 1 + self._lib.OPERANDS
+        flat = self._take("Event", self._lib.bulkhead_machine_take_events, size)
+        names = _event_names()
+        return [
+            Event(names[flat[start]], tuple(flat[start + 1 : start + size]))
+            for start in range(0, len(flat), size)
+        ]
+
+    def written(self) -> list[tuple[int, int]]:
+        """The words that the engine has written since this was asked last: index of the first of some consecutive ones,
+        counted from `ram_base`, and how many; in order.
+        """
+        flat = self._take("Written", self._lib.bulkhead_machine_take_written, 2)
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def forget_effects(self) -> None:
+        """`events` and `written` begin anew."""
+        self._take("Event", self._lib.bulkhead_machine_take_events, 1 + self._lib.OPERANDS)
+        self._take("Written", self._lib.bulkhead_machine_take_written, 2)
+
+    def _take(self, type_: str, take: Any, size: int) -> list[int]:
+        """The words of all entries, `size` each, of one of the machine's lists, which is empty then."""
+        entries = self._ffi.cast(f"{type_} *", self._room)
+        count = take(self._machine, entries, len(self._room) // size)
+        if count * size > len(self._room):
+            self._room = self._ffi.new("uint64_t[]", 2 * count * size)
+            return self._take(type_, take, size)
+        words: list[int] = self._ffi.unpack(self._room, count * size)
+        return words
+
+    def raw(self, offset: int, length: int) -> Any:
+        """Bytes of RAM from `ram_base` on as a buffer that shows them as they are; compares with others by content."""
+        return self._ffi.buffer(self._memory + offset, length)
 
     def memory(self, address: int, length: int) -> bytes:
         """See Backend: what the host's stage 2 in fake RAM permits."""
@@ -162,6 +194,27 @@ class HostBackend:
         """Change raw RAM, whoever owns it. InvalidInput outside RAM."""
         start = self._offset(address, len(data))
         self._bytes[start : start + len(data)] = data
+
+    def leave_untouched(self, count: int) -> list[int]:
+        """The first `count` blocks of the host become such as nobody has touched since boot, with remains of what was
+        there before; their addresses. MachineError if there are fewer.
+        """
+        layout, found = self.layout, []
+        for number in range(layout.blocks):
+            record, entry = layout.block_records + 8 * number, layout.host_level2 + 8 * number
+            if len(found) < count and self._word(record) == Kind.HOST:
+                block = layout.ram_base + number * BLOCK
+                self.poke(record, int(Kind.UNCLEARED).to_bytes(8, "little"))
+                self.poke(entry, bytes(8))
+                for frame in range(block, block + BLOCK, PAGE):
+                    self.poke(frame + 8 * (number % 512), b"remains!")
+                found.append(block)
+        if len(found) < count:
+            raise MachineError(f"the host has {len(found)} whole blocks, not {count}")
+        return found
+
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self.physical(address, 8), "little")
 
     def hold_lock(self, held: bool) -> None:
         """See Backend."""
@@ -199,3 +252,13 @@ class HostBackend:
         if not done:
             message = self._ffi.string(self._lib.bulkhead_machine_panic(self._machine)).decode()
             raise MachineError(f"the engine panicked: {message}", where="host build", hint="this is a defect")
+
+
+@cache
+def _event_names() -> list[str]:
+    """Names of the kinds of events, in the order of their numbers."""
+    ffi, lib = native.engine()
+    names: list[str] = []
+    while (name := lib.bulkhead_event_name(len(names))) != ffi.NULL:
+        names.append(ffi.string(name).decode())
+    return names

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from bulkhead.conformance.ghost import Ghost
 from bulkhead.conformance.machine import ABI, Machine, Reply, describe, find
-from bulkhead.conformance.oracle import number, state_of
+from bulkhead.conformance.oracle import number
 from bulkhead.conformance.qemu import QemuBackend
-from bulkhead.conformance.snapshot import Snapshot, unpack
+from bulkhead.conformance.snapshot import unpack
 from bulkhead.errors import MachineError
 from bulkhead.image.build import build
 from bulkhead.inspect.engine import stopped_view
@@ -95,7 +96,7 @@ class TracedMachine(Machine):
         return self._host_vttbr, self._host_vtcr
 
     def _state(self) -> State:
-        return state_of(Snapshot.take(self), self._has_dma)
+        return Ghost(self, self._has_dma).state
 
     def _compare(
         self,

@@ -12,7 +12,7 @@ import mmap
 import struct
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -105,9 +105,33 @@ class Words:
         for key, value in values.items():
             self.view[key] = _number(value)
 
-    def words(self, first: int, count: int) -> Sequence[Word]:
+    def words(self, first: int, count: int) -> Sequence[int]:
         """See Ground."""
         return self.view[first : first + count]
+
+
+class Records:
+    """Ground of ownership records that lie in memory, one word each."""
+
+    def __init__(self, view: memoryview) -> None:
+        """As for `Words`."""
+        self._words = Words(view)
+
+    def read(self, key: Word) -> Record:
+        """See Ground. ValueError if the word is no record."""
+        return _unpacked(_number(self._words.read(key)))
+
+    def cover(self, span: Span[Record]) -> None:
+        """See Ground."""
+        self._words.cover(Span(span.keys, lambda key: _packed(span.value(key)), span.same))
+
+    def put(self, values: Mapping[int, Record]) -> None:
+        """See Ground."""
+        self._words.put({key: _packed(record) for key, record in values.items()})
+
+    def words(self, first: int, count: int) -> Sequence[Record]:
+        """See Ground."""
+        return [_unpacked(word) for word in self._words.words(first, count)]
 
 
 def fresh_memory(size: int) -> memoryview:
@@ -236,6 +260,11 @@ def unpack(word: int) -> Record:
     if pack(record) != word:
         raise ValueError(f"record {word:#018x} has reserved bits set")
     return record
+
+
+# Most records are equal.
+_packed = lru_cache(1 << 16)(pack)
+_unpacked = lru_cache(1 << 16)(unpack)
 
 
 def from_grounds(
