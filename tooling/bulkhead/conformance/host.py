@@ -199,7 +199,8 @@ class HostBackend:
         """The first `count` blocks of the host become such as nobody has touched since boot, with remains of what was
         there before; their addresses. MachineError if there are fewer.
         """
-        layout, found = self.layout, []
+        layout = self.layout
+        found: list[int] = []
         for number in range(layout.blocks):
             record, entry = layout.block_records + 8 * number, layout.host_level2 + 8 * number
             if len(found) < count and self._word(record) == Kind.HOST:
