@@ -36,13 +36,14 @@ def built_in(there: Path) -> str:
         env={**os.environ, "PYTHONPATH": str(there / "tooling")},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=True,
     )
     return done.stdout.strip()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_another_directory_makes_the_same_image_and_mends_a_spoilt_one(elsewhere: Path) -> None:
     here = build.build("pinned", SHIM)
     assert built_in(elsewhere) == here.sha256

@@ -259,7 +259,7 @@ def starts_and_switches_itself_off(directory: Path, image: bytes) -> None:
 @pytest.fixture
 def bad(tmp_path: Path) -> dict[str, str]:
     """Files that are no firmware, by what is wrong with them."""
-    large = tmp_path / "large.fd"
+    large = tmp_path / f"an error names it in one piece, however {'l' + 'o' * 80 + 'ng'} its name is.fd"
     with large.open("wb") as stream:
         stream.write(bytes.fromhex("01000014"))
         stream.truncate(CODE_MAX + 1)
@@ -296,7 +296,7 @@ def test_what_is_no_firmware_is_refused_by_name(bad: dict[str, str], words: str)
     done = run("--firmware", bad[words])
     assert done.returncode == 2
     assert words in done.stderr
-    assert Path(bad[words]).name in done.stderr
+    assert bad[words] in done.stderr
     assert "what to do" in done.stderr
 
 

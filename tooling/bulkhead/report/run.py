@@ -58,7 +58,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
         if not self._json:
-            self._console.print(f"bulkhead: {text}")
+            self._console.print(f"bulkhead: {text}", soft_wrap=True)
 
     def verbose_line(self, line: str) -> None:
         """A line for those who want to see everything, unbroken so that it can be pasted."""
@@ -83,7 +83,7 @@ class Reporter:
         if self._live and result.output:
             self._console.print()
         if result.error:
-            self._console.print(f"bulkhead: {result.error}", markup=False)
+            self._console.print(f"bulkhead: {result.error}", markup=False, soft_wrap=True)
         if result.stats is not None:
             self._console.print(summary(result, result.stats))
 
