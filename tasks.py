@@ -21,9 +21,9 @@ if __name__ == "__main__":
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from bulkhead.commands import command, doctor, flash, run
+from bulkhead.commands import command, doctor, flash, report, run
 
-__all__ = ["doctor", "flash", "run"]  # tasks that need no checkout
+__all__ = ["doctor", "flash", "report", "run"]  # tasks that need no checkout
 
 
 @command

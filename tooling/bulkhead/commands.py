@@ -81,6 +81,14 @@ def flash(_: Context, to: str, payload: bool = False) -> None:
 
 
 @command
+def report(_: Context) -> None:
+    """Show what was tested, how much of it and what failed, as a table and as a page; says what is missing."""
+    from bulkhead.report import cli
+
+    cli.main()
+
+
+@command
 def doctor(_: Context) -> int:
     """Say what is there, which versions, and what is missing, without changing anything."""
     from bulkhead.provision import doctor as findings

@@ -1,0 +1,88 @@
+"""The report as one HTML page without anything from elsewhere. Trust label: TOOL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from bulkhead import abi
+from bulkhead.provision.paths import REPOSITORY
+from bulkhead.report.judge import Line, Verdict, is_readable
+from bulkhead.report.pairs import Row, matrix, specified
+from bulkhead.report.results import Result
+
+SLOWEST = 25
+"""Tests whose durations are shown."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A line that was not executed, or not in every direction, and why."""
+
+    number: int
+    source: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """The pairs of one call or step."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether a pair that can be reached was not seen on some backend."""
+        return any(not row.unreachable and not all(row.counts.values()) for row in self.rows)
+
+
+def environment() -> Environment:
+    """Templates of this package."""
+    loader = PackageLoader("bulkhead.report")
+    made = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters["number"] = lambda value: f"{value:,}"
+    made.filters["clock"] = lambda value: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    made.filters["share"] = lambda part, whole: 100 * part / whole if whole else 0.0
+    return made
+
+
+def render(lines: Sequence[Line], found: Sequence[Result], engine: str) -> str:
+    """The page. `engine` is the hash of the shipped engine's ELF file. Details are of what can be read."""
+    whole = [one for one in found if is_readable(one)]
+    of_kind = {kind: [one for one in whole if one.kind == kind] for kind in {one.kind for one in whole}}
+    runs = {one.variant: one for one in of_kind.get("conform", ())}
+    return environment().get_template("report.html.j2").render(
+        lines=lines, engine=engine, version=abi.release(), now=time.time(), Verdict=Verdict,
+        of=lambda kind: of_kind.get(kind, []), runs=runs, complete=bool(specified()),
+        steps=steps({name: run.data for name, run in runs.items()}) if runs else [],
+        gaps=gaps, slowest=slowest,
+    )  # fmt: skip
+
+
+def steps(runs: Mapping[str, Mapping[str, Any]]) -> list[Step]:
+    """The pairs by call or step."""
+    rows = matrix(runs)
+    return [Step(name, tuple(row for row in rows if row.step == name)) for name in dict.fromkeys(r.step for r in rows)]
+
+
+def gaps(path: str, missing: Sequence[tuple[int, str]]) -> list[Gap]:
+    """What is not covered in a file, with its source where there is a checkout."""
+    source = _source(REPOSITORY / path)
+    return [Gap(line, source[line - 1] if 0 < line <= len(source) else "", why) for line, why in missing]
+
+
+@cache
+def _source(path: Path) -> tuple[str, ...]:
+    return tuple(path.read_text().splitlines()) if path.is_file() else ()
+
+
+def slowest(durations: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The tests that took longest, and their seconds."""
+    return sorted(durations.items(), key=lambda item: -item[1])[:SLOWEST]

@@ -1,0 +1,49 @@
+"""Which pairs were seen on which backend, how often. Trust label: TOOL.
+
+The list of all pairs is the specification's own where the solver is installed that it takes to read them off the
+definitions; elsewhere it is what the results name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair as in `spec.pairs`, how often each backend saw it, and why nobody can, if that is so."""
+
+    step: str
+    label: str
+    counts: Mapping[str, int]
+    unreachable: str
+
+
+@cache
+def specified() -> Mapping[str, str]:
+    """Every pair, and why it cannot be reached (empty if it can). Empty where there is no solver."""
+    try:
+        from bulkhead.spec import pairs
+    except ModuleNotFoundError:
+        return {}
+    return {str(pair): pairs.UNREACHABLE.get(pair, "") for pair in pairs.all_pairs()}
+
+
+def matrix(runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A row for each pair; `runs`: backend → data of the kind `conform`. KeyError if one lacks its pairs."""
+    known = dict(specified())
+    for data in runs.values():
+        for name in data["pairs"]:
+            known.setdefault(name, "")
+        for name in data["unreachable"]:
+            known[name] = known.get(name) or "proved"
+    counts = {name: {run: int(data["pairs"].get(name, 0)) for run, data in runs.items()} for name in known}
+    return [Row(*_parts(name), counts[name], why) for name, why in known.items()]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    step, _, label = name.partition(": ")
+    return step, label

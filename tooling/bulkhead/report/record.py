@@ -1,0 +1,79 @@
+"""pytest: keeps the outcome and the duration of each test as a result, for the report. Trust label: TOOL.
+
+`pytest -p bulkhead.report.record --record NAME` writes the result `tests-NAME`; every failure with the command that
+repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from typing import Any
+
+import pytest
+
+from bulkhead.report import results
+
+TEXT = 4000
+"""Characters of what a failure said that are kept."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --record."""
+    parser.addoption("--record", metavar="NAME", default="", help="keep what is found as the result tests-NAME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Recording is for the process that collects the reports of all others."""
+    name = config.getoption("--record")
+    if name and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Recorder(name), "bulkhead-recorder")
+
+
+class Recorder:
+    """What has been reported so far. Times in seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = time.monotonic()
+        self.durations: dict[str, float] = {}
+        self.outcomes: dict[str, str] = {}
+        self.failures: list[dict[str, str]] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be collected is a failure, too."""
+        if report.failed:
+            self._fail(report.nodeid or "collection", "collection", str(report.longrepr), "")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One phase of one test."""
+        self.durations[report.nodeid] = self.durations.get(report.nodeid, 0.0) + report.duration
+        if report.when == "call" or not report.passed:
+            self.outcomes[report.nodeid] = "failed" if self._failed(report.nodeid) else report.outcome
+        if report.failed:
+            replay = next((text for title, text in report.sections if title == "run it again"), "")
+            self._fail(report.nodeid, report.when, report.longreprtext, replay)
+
+    def _failed(self, nodeid: str) -> bool:
+        return self.outcomes.get(nodeid) == "failed"
+
+    def _fail(self, nodeid: str, phase: str, text: str, replay: str) -> None:
+        command = replay or shlex.join(["pytest", nodeid])
+        self.failures.append({"test": nodeid, "phase": phase, "text": text[-TEXT:], "replay": command})
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes the result, whatever the end was."""
+        if session.config.option.collectonly:
+            return
+        counts = {outcome: sum(one == outcome for one in self.outcomes.values()) for outcome in ("passed", "skipped")}
+        data: dict[str, Any] = {
+            **counts,
+            "failures": self.failures,
+            "durations": {name: round(seconds, 3) for name, seconds in self.durations.items()},
+        }
+        words = ("-m", "pytest", *session.config.invocation_params.args)
+        results.write(
+            "tests", self.name, data, command=shlex.join(("python", *words)),
+            seconds=time.monotonic() - self.began, native=self.name == "fast",
+        )  # fmt: skip
