@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkhead.attack import Attack, document
+from bulkhead.attack import Attack, document, record
 from bulkhead.attack.campaign import Campaign, Outcome, shipped, under_way, weakened
 from bulkhead.attack.catalogue import load
 from bulkhead.image import variant
@@ -26,8 +26,11 @@ def chosen(request: pytest.FixtureRequest, test: str) -> list[Attack]:
 @pytest.fixture(scope="module")
 def on_shipped(request: pytest.FixtureRequest) -> Iterator[Campaign]:
     """The chosen attacks under way on the shipped image."""
-    with under_way(shipped(chosen(request, "test_the_attack_is_refused"))) as campaign:
+    attacks = chosen(request, "test_the_attack_is_refused")
+    with under_way(shipped(attacks)) as campaign:
         yield campaign
+        if len(attacks) == len(ATTACKS):
+            record.keep([campaign.result(one) for one in attacks])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from bulkhead.report import baselines, results
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results go to a directory of the test, and the engine's hash is 'a'."""
     monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
-    monkeypatch.setattr(results, "_shipped_hash", lambda: "a")
+    monkeypatch.setattr(results, "_shipped_hash", lambda anew: "a")
     monkeypatch.setattr(results, "_native_hash", lambda: "b")
     monkeypatch.setattr(baselines, "DIRECTORY", tmp_path)
     return tmp_path
@@ -32,7 +32,7 @@ def test_what_is_written_is_read(place: Path) -> None:
 def test_a_result_of_another_engine_is_not_current(monkeypatch: pytest.MonkeyPatch) -> None:
     results.write("fuzz", "default", {}, command="inv fuzz")
     assert results.read_all()[0].current
-    monkeypatch.setattr(results, "_shipped_hash", lambda: "other")
+    monkeypatch.setattr(results, "_shipped_hash", lambda anew: "other")
     assert not results.read_all()[0].current
 
 
@@ -53,6 +53,6 @@ def test_a_claim_holds_for_its_engine_only(monkeypatch: pytest.MonkeyPatch) -> N
     assert baselines.kept("histories") is None
     baselines.keep("histories", {"histories": 5000})
     assert baselines.kept("histories") == {"histories": 5000}
-    monkeypatch.setattr(results, "_shipped_hash", lambda: "other")
+    monkeypatch.setattr(results, "_shipped_hash", lambda anew: "other")
     with pytest.raises(CheckFailed, match="another engine"):
         baselines.kept("histories")

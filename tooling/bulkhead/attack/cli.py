@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bulkhead.attack import catalogue
+from bulkhead.attack import catalogue, record
 from bulkhead.attack.campaign import Job, Outcome, Result, shipped, under_way, weakened
 from bulkhead.attack.declaration import Attack
 from bulkhead.errors import CheckFailed
@@ -48,6 +48,8 @@ def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> 
     jobs = weakened(attacks) if self_check else shipped(attacks)
     results = _show(console, jobs, self_check)
     _save(console)
+    if not self_check and not name:
+        record.keep(results)
     wanted = Outcome.SUCCEEDED if self_check else Outcome.REFUSED
     wrong = [result.attack.name for result in results if result.outcome is not wanted]
     if wrong:

@@ -109,6 +109,13 @@ def images_in(directory: Path, host_program: HostProgram, description: str) -> I
     return Images(elf, image, host_elf, host_image, description, sha256_of(image))
 
 
+def built(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Images | None:
+    """What `build` would return at once; None if it would have to build."""
+    if not in_checkout():
+        return build(toolchain, host_program)
+    return _unchanged(BUILD / f"{host_program}-{toolchain}" / "stamp.json", _key(toolchain))
+
+
 def checkout() -> str:
     """Names this checkout in the cache: two of them may build at the same time."""
     return hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkhead.errors import CheckFailed
+from bulkhead.errors import BulkheadError, CheckFailed
 from bulkhead.provision import guests, qemu, toolchain
 from bulkhead.provision.paths import REPOSITORY, cache_dir, say
 from bulkhead.provision.pins import flags
@@ -171,7 +171,20 @@ def test(*, fast: bool, backend: str) -> None:
         guests.ensure()
         for name in guests.FIRMWARE:
             guests.ensure_firmware(name)
-    _run_all([*steps, _pytest(fast, backend)], "test")
+    try:
+        _run_all([*steps, _pytest(fast, backend)], "test")
+    finally:
+        _report()
+
+
+def _report() -> None:
+    """What was found is shown also, and above all, when something has failed."""
+    from bulkhead.report import cli
+
+    try:
+        cli.main()
+    except BulkheadError as error:
+        say(f"no report: {error}")
 
 
 def _cargo_tests(rust: Toolchain) -> list[Step]:
@@ -200,7 +213,7 @@ def _pytest(fast: bool, backend: str) -> Step:
         "--dist=loadgroup",
     ]
     backend = backend or ("host" if fast else "all")
-    command += ["--bulkhead-backend", backend]
+    command += ["--bulkhead-backend", backend, "-p", "bulkhead.report.record", "--record", "fast" if fast else "test"]
     if backend in ("metal", "all"):
         command += ["--bulkhead-serial", "qemu"]  # no board here: a pseudo-terminal
     return Step("pytest", command, TEST_SECONDS)

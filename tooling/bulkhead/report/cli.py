@@ -22,6 +22,6 @@ def main() -> Path:
     table.show(lines, found, console)
     path = results.directory().parent / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(lines, found, results.engine_hash()))
+    path.write_text(page.render(lines, found, results.known_hash() or "not built"))
     console.print(f"{path}", soft_wrap=True)
     return path

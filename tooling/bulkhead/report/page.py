@@ -40,7 +40,7 @@ class Step:
     @property
     def open(self) -> bool:
         """Whether a pair that can be reached was not seen on some backend."""
-        return any(not row.unreachable and not all(row.counts.values()) for row in self.rows)
+        return any(row.unseen(backend) for row in self.rows for backend in row.counts)
 
 
 def environment() -> Environment:

@@ -12,6 +12,10 @@ from functools import cache
 from typing import Any
 
 
+SHORT = ("metal",)
+"""Backends whose run is a short one."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A pair as in `spec.pairs`, how often each backend saw it, and why nobody can, if that is so."""
@@ -21,13 +25,17 @@ class Row:
     counts: Mapping[str, int]
     unreachable: str
 
+    def unseen(self, backend: str) -> bool:
+        """Whether it could have been seen there, and was not. A short run need not see everything."""
+        return not self.unreachable and backend not in SHORT and not self.counts[backend]
+
 
 @cache
 def specified() -> Mapping[str, str]:
     """Every pair, and why it cannot be reached (empty if it can). Empty where there is no solver."""
     try:
         from bulkhead.spec import pairs
-    except ModuleNotFoundError:
+    except ImportError:
         return {}
     return {str(pair): pairs.UNREACHABLE.get(pair, "") for pair in pairs.all_pairs()}
 

@@ -15,6 +15,8 @@ import pytest
 
 from bulkhead.report import results
 
+COMMANDS = {"test": "inv test", "fast": "inv test --fast"}
+"""What runs all tests again."""
 TEXT = 4000
 """Characters of what a failure said that are kept."""
 
@@ -72,8 +74,8 @@ class Recorder:
             "failures": self.failures,
             "durations": {name: round(seconds, 3) for name, seconds in self.durations.items()},
         }
-        words = ("-m", "pytest", *session.config.invocation_params.args)
+        words = ("python", "-m", "pytest", *session.config.invocation_params.args)
         results.write(
-            "tests", self.name, data, command=shlex.join(("python", *words)),
+            "tests", self.name, data, command=COMMANDS.get(self.name) or shlex.join(words),
             seconds=time.monotonic() - self.began, native=self.name == "fast",
         )  # fmt: skip

@@ -16,7 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bulkhead.conformance import native as native_build
 from bulkhead.errors import InvalidInput
+from bulkhead.image import build
 from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
 
 PLACE = "BULKHEAD_RESULTS"
@@ -41,7 +43,7 @@ class Result:
     @property
     def current(self) -> bool:
         """Whether the engine of today is the one that it is about."""
-        return self.engine == engine_hash(native=self.native)
+        return self.engine == known_hash(native=self.native)
 
 
 def directory() -> Path:
@@ -54,21 +56,23 @@ def directory() -> Path:
 
 def engine_hash(*, native: bool = False) -> str:
     """SHA-256 of the shipped engine's ELF file, or of the host build's library. Raises BuildError."""
-    return _native_hash() if native else _shipped_hash()
+    return _native_hash() if native else _shipped_hash(anew=True)
+
+
+def known_hash(*, native: bool = False) -> str:
+    """The same without building anything: empty if today's engine has not been built yet."""
+    return _native_hash() if native else _shipped_hash(anew=False)
 
 
 @cache
 def _native_hash() -> str:
-    from bulkhead.conformance.native import library
-
-    return sha256_of(library())
+    return sha256_of(native_build.library())
 
 
-def _shipped_hash() -> str:
-    from bulkhead.image import build
-
+def _shipped_hash(*, anew: bool) -> str:
     # Looks at the sources each time: they may be edited while this process lives.
-    return sha256_of(build.build("pinned", "payload").elf)
+    images = build.build("pinned", "payload") if anew else build.built("pinned", "payload")
+    return sha256_of(images.elf) if images else ""
 
 
 def write(

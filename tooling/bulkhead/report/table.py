@@ -14,7 +14,8 @@ from rich.table import Table
 from bulkhead.report.judge import Line, Verdict
 from bulkhead.report.results import Result
 
-STYLES = {Verdict.FINE: "green", Verdict.WRONG: "bold red", Verdict.STALE: "yellow", Verdict.MISSING: "yellow"}
+STYLES = {Verdict.FINE: "green", Verdict.WRONG: "bold red"}
+"""Of verdicts; the others are yellow."""
 FAILURES = 20
 """Failed tests that are named; the page names all."""
 
@@ -25,7 +26,7 @@ def show(lines: Sequence[Line], found: Sequence[Result], console: Console) -> No
     table.columns[3].justify = "right"
     for line in lines:
         seconds = "" if line.seconds is None else f"{line.seconds:,.0f}"
-        mark = f"[{STYLES[line.verdict]}]{line.verdict.value}[/]"
+        mark = f"[{STYLES.get(line.verdict, 'yellow')}]{line.verdict.value}[/]"
         table.add_row(line.what, mark, escape(line.figure), seconds, f"[dim]{escape(line.command)}[/]")
     console.print(table)
     for title, replay in failures(found)[:FAILURES]:
@@ -35,7 +36,7 @@ def show(lines: Sequence[Line], found: Sequence[Result], console: Console) -> No
 def failures(found: Sequence[Result]) -> list[tuple[str, str]]:
     """Everything that a result says has failed, with the command that repeats it."""
     told = []
-    for one in found:
+    for one in sorted(found, key=lambda result: result.kind != "tests"):
         told += [(item["test"], item["replay"]) for item in one.data.get("failures", ())]
         told += [
             (f"defect {item['name']} was not found", item.get("command", one.command))
