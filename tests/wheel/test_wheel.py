@@ -76,7 +76,7 @@ def test_what_an_outsider_is_told_of_a_failure(scratch: Scratch) -> None:
 def test_the_command_says_what_it_is(scratch: Scratch) -> None:
     assert scratch.run("bulkhead", "--version").stdout == f"bulkhead {abi.release()}\n"
     listed = scratch.run("bulkhead", "--list").stdout
-    assert {"run", "doctor", "flash"} <= set(re.findall(r"^  (\w+)", listed, re.M))
+    assert {"run", "doctor", "flash", "report"} <= set(re.findall(r"^  (\w+)", listed, re.M))
 
 
 def test_the_doctor_finds_everything_in_its_place(scratch: Scratch) -> None:
@@ -133,6 +133,13 @@ def test_bad_input(scratch: Scratch, words: tuple[str, ...], said: str) -> None:
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert "what to do:" in done.stderr
+
+
+def test_the_report_says_that_nothing_has_been_tested(scratch: Scratch) -> None:
+    done = scratch.run("bulkhead", "report", BULKHEAD_RESULTS=str(scratch.root / "empty" / "results"))
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^conform \w+ +missing +no result", done.stdout, re.M)) == 3
+    assert "No result" in (scratch.root / "empty" / "report.html").read_text()
 
 
 def test_completion(scratch: Scratch) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-
 SHORT = ("metal",)
 """Backends whose run is a short one."""
 

@@ -1,0 +1,198 @@
+"""The report: what is missing is missing, what failed is named with its command, and the page needs nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bulkhead.report import judge, page, results, table
+from bulkhead.report.judge import EXPECTED, Line, Verdict
+
+CONFORM = {
+    "backend": "qemu", "calls": 100, "successes": 30, "sequences": 2, "unreachable": ["map: SUCCESS"],
+    "pairs": {"map: 1. INVALID_ARGUMENT(1)": 3, "map: SUCCESS zeroed": 4, "map: 2. NOT_FOUND": 0},
+}  # fmt: skip
+DEFECT = {"name": "no_scrub", "promise": "P6", "title": "no zeros", "by": "conform", "step": "", "seconds": 1}
+FILE = {"lines": 2, "covered": 1, "branches": 2, "covered_branches": 2, "missing": [[1, "never happens"]]}
+GOOD: Mapping[str, Mapping[str, Any]] = {
+    "tests": {"passed": 2, "skipped": 0, "failures": [], "durations": {"test_a": 1.5, "test_b": 0.2}},
+    "histories": {"histories": 5, "explained": 5, "calls": 20},
+    "defects": {"defects": [{**DEFECT, "found": True}]},
+    "coverage": {"scope": "core", "on": "host", "files": {"engine/core/src/lib.rs": FILE}},
+    "fuzz": {"executions": 1000, "corpus": 10, "features": 20},
+    "attacks": {"attacks": [{"name": "theft", "refused": True, "reached": "a fault"}]},
+}
+BAD: Mapping[str, Mapping[str, Any]] = {
+    "tests": {**GOOD["tests"], "failures": [{"test": "test_c", "phase": "call", "text": "<b>", "replay": "pytest c"}]},
+    "histories": {"histories": 5, "explained": 4, "calls": 20},
+    "defects": {"defects": [{**DEFECT, "found": False, "command": "inv defects --name no_scrub"}]},
+    "coverage": {"scope": "core", "on": "host", "files": {"a.rs": {**FILE, "missing": [[1, ""]]}}},
+    "fuzz": {"executions": 0, "corpus": 0, "features": 0},
+    "attacks": {"attacks": [{"name": "theft", "refused": False, "reached": "", "command": "inv attack --name theft"}]},
+}
+INNER = """
+import pytest
+@pytest.fixture
+def afterwards():
+    yield
+    raise ValueError("too late")
+def test_good(): pass
+def test_bad(): assert 1 == 2
+def test_late(afterwards): pass
+def test_left_out(): pytest.skip("no")
+def test_wrong(bulkhead_machine): bulkhead_machine.refuses("map", "TABLE_MISSING", 2, vm=64, ipa=4096)
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results go to a directory of the test, about an engine 'a'; the specification knows two pairs."""
+    monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
+    monkeypatch.setattr(results, "_shipped_hash", lambda anew: "a")
+    monkeypatch.setattr(results, "_native_hash", lambda: "a")
+    known = {"map: 1. INVALID_ARGUMENT(1)": "", "map: 2. NOT_FOUND": "", "map: SUCCESS": "a page has a mode"}
+    monkeypatch.setattr("bulkhead.report.pairs.specified", lambda: known)
+    return tmp_path
+
+
+def line(kind: str, data: Mapping[str, Any], variant: str = "qemu") -> Line:
+    results.write(kind, variant, data, command=f"inv {kind}")
+    return judge.line_of(results.read(results.directory() / f"{kind}-{variant}.json"))
+
+
+def shown() -> tuple[str, str]:
+    """The table and the page."""
+    found, broken = judge.gather()
+    lines = [*judge.overview(found), *broken]
+    console = Console(file=io.StringIO(), width=200)
+    table.show(lines, found, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue(), page.render(lines, found, "a")
+
+
+def test_without_results_everything_is_missing() -> None:
+    lines = judge.overview([])
+    assert [one.verdict for one in lines[: len(EXPECTED)]] == [Verdict.MISSING] * len(EXPECTED)
+    terminal, html = shown()
+    assert terminal.count("no result") == len(EXPECTED)
+    assert html.count("No result:") == 8
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_good_and_bad_results(kind: str) -> None:
+    assert line(kind, GOOD[kind]).verdict is Verdict.FINE
+    assert line(kind, BAD[kind]).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("kind", [*GOOD, "conform"])
+def test_a_result_without_what_its_kind_needs_is_wrong_and_harms_no_other(kind: str) -> None:
+    assert line(kind, {"note": 1}).verdict is Verdict.WRONG
+    assert "lacks what its kind needs" in shown()[1]
+
+
+def test_a_result_about_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    results.write("fuzz", "host", GOOD["fuzz"], command="inv fuzz")
+    monkeypatch.setattr(results, "_native_hash", lambda: "b")
+    assert judge.line_of(results.read_all()[0]).verdict is Verdict.STALE
+    assert "about another engine" in shown()[1]
+
+
+def test_pairs() -> None:
+    assert line("conform", CONFORM).verdict is Verdict.PARTLY
+    assert "2 of 3 pairs, each at least 3 times; 100 calls, 30% succeed" in line("conform", CONFORM).figure
+    seen = {**CONFORM["pairs"], "map: 2. NOT_FOUND": 1}  # type: ignore[dict-item]
+    assert line("conform", {**CONFORM, "pairs": seen}).verdict is Verdict.FINE
+    assert line("conform", {**CONFORM, "pairs": {**seen, "map: SUCCESS": 1}}).verdict is Verdict.WRONG
+    assert line("conform", {**CONFORM, "backend": "metal"}, "metal").verdict is Verdict.FINE
+
+
+def test_the_page_shows_pairs_never_seen_and_those_that_cannot_be() -> None:
+    results.write("conform", "qemu", CONFORM, command="inv conform")
+    html = shown()[1]
+    assert re.search(r"2\. NOT_FOUND</code></td><td class=\"n zero\">0<", html)
+    assert "unreachable: a page has a mode" in html
+
+
+def test_failures_with_their_commands() -> None:
+    for kind, data in BAD.items():
+        results.write(kind, "all", data, command=f"inv {kind}")
+    terminal, html = shown()
+    for command in ("pytest c", "inv defects --name no_scrub", "inv attack --name theft"):
+        assert command in terminal
+        assert command in html
+    assert "no reason given" in html
+    assert "<pre>&lt;b&gt;</pre>" in html
+
+
+def test_a_file_that_is_no_result_is_named() -> None:
+    results.directory().mkdir()
+    (results.directory() / "fuzz-host.json").write_text("{")
+    terminal, html = shown()
+    assert "this is no result of a run" in terminal
+    assert "rm " in html
+
+
+class Balance(HTMLParser):
+    """Checks that every element that is opened is closed, and remembers what the page would load."""
+
+    EMPTY = ("meta", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        places = [str(value) for name, value in attrs if name in ("src", "href")]
+        self.loaded += [place for place in places if not place.startswith("#")]
+        assert tag not in ("script", "link", "img", "iframe")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_alone() -> None:
+    for kind, data in (*GOOD.items(), ("conform", CONFORM)):
+        results.write(kind, "qemu", data, command=f"inv {kind}")
+    html = shown()[1]
+    parser = Balance()
+    parser.feed(html)
+    assert (parser.open, parser.loaded) == ([], [])
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+@pytest.mark.slow
+def test_what_a_run_of_the_tests_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "test_inner.py").write_text(INNER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "bulkhead.report.record", "-n", "2",
+               "test_inner.py", "--record", "fast"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1, done.stdout
+    monkeypatch.undo()
+    data = json.loads((tmp_path / "results" / "tests-fast.json").read_text())
+    assert (data["passed"], data["skipped"], data["command"]) == (1, 1, "inv test --fast")
+    assert {(one["test"].split("::")[1], one["phase"]) for one in data["failures"]} == {
+        ("test_bad", "call"), ("test_late", "teardown"), ("test_wrong[host]", "call"),
+    }  # fmt: skip
+    assert len(data["durations"]) == 5
+    wrong = next(one for one in data["failures"] if "wrong" in one["test"])
+    again = subprocess.run(
+        shlex.split(wrong["replay"]), cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert "1 failed" in again.stdout
+    assert "got INVALID_ARGUMENT" in wrong["text"]
