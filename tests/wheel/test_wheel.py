@@ -88,7 +88,7 @@ def test_the_doctor_finds_everything_in_its_place(scratch: Scratch) -> None:
 
 def test_only_the_pinned_toolchains_image_is_there(scratch: Scratch) -> None:
     done = scratch.python("from bulkhead.image.build import build; build('system', 'payload')")
-    assert "InvalidInput: an installed package carries the image of the pinned toolchain only" in done.stderr
+    assert "InvalidInput: an installed package carries the shipped image only" in done.stderr
 
 
 @pytest.fixture

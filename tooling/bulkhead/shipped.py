@@ -41,14 +41,15 @@ def manifest() -> dict[str, Any]:
     return document
 
 
-def images(host_program: str, toolchain: str) -> dict[str, Path]:
+def images(host_program: str, variant: str) -> dict[str, Path]:
     """The files of a build that the package carries, by their names in `Images`.
 
-    Raises ProvisionError if they are missing or damaged, InvalidInput for a toolchain that did not make them.
+    `variant` names toolchain and features of the engine. Raises ProvisionError if they are missing or damaged,
+    InvalidInput for another variant than the shipped one.
     """
-    if toolchain != "pinned":
+    if variant != "pinned":
         raise InvalidInput(
-            "an installed package carries the image of the pinned toolchain only", where=f"toolchain {toolchain}",
+            "an installed package carries the shipped image only, by the pinned toolchain", where=f"variant {variant}",
             hint="leave the option away, or build in a checkout",
         )  # fmt: skip
     document = manifest()

@@ -67,15 +67,13 @@ def build(
 ) -> Images:
     """Build engine and host program in release mode, join and check them; the result lies in `build/`.
 
-    `features` of the engine's image (`engine/image/Cargo.toml`); the shipped one has none.
-
-    An installed package has nothing to build from: there it is what the package carries. Raises BuildError with the
+    `features` of the engine's image (`engine/image/Cargo.toml`); the shipped one has none. An installed package has nothing to build from: there it is what the package carries. Raises BuildError with the
     compiler's words, CheckFailed if the layout of the result is wrong, ProvisionError for a damaged package.
     """
     if other := os.environ.get(OTHER):
         return images_in(Path(other), host_program, f"images named by {OTHER}")
-    if not in_checkout() and not features:
-        carried = shipped.images(host_program, toolchain)
+    if not in_checkout():
+        carried = shipped.images(host_program, "-".join((toolchain, *features)))
         return Images(
             **carried, toolchain=shipped.manifest()["toolchain"], sha256=sha256_of(carried["image"])
         )
@@ -113,7 +111,7 @@ def built(toolchain: Kind = "pinned", host_program: HostProgram = "shim") -> Ima
     """What `build` would return at once; None if it would have to build."""
     if not in_checkout():
         return build(toolchain, host_program)
-    return _unchanged(BUILD / f"{host_program}-{toolchain}" / "stamp.json", _key(toolchain))
+    return _unchanged(BUILD / f"{host_program}-{toolchain}" / "stamp.json", _key(toolchain, ()))
 
 
 def checkout() -> str:
