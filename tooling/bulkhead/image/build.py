@@ -67,8 +67,9 @@ def build(
 ) -> Images:
     """Build engine and host program in release mode, join and check them; the result lies in `build/`.
 
-    `features` of the engine's image (`engine/image/Cargo.toml`); the shipped one has none. An installed package has nothing to build from: there it is what the package carries. Raises BuildError with the
-    compiler's words, CheckFailed if the layout of the result is wrong, ProvisionError for a damaged package.
+    `features` of the engine's image (`engine/image/Cargo.toml`); the shipped one has none. An installed package has
+    nothing to build from: there it is what the package carries. Raises BuildError with the compiler's words,
+    CheckFailed if the layout of the result is wrong, ProvisionError for a damaged package.
     """
     if other := os.environ.get(OTHER):
         return images_in(Path(other), host_program, f"images named by {OTHER}")
