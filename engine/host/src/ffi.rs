@@ -210,19 +210,44 @@ pub unsafe extern "C" fn bulkhead_machine_first_touch(handle: *mut Handle, cpu: 
     unsafe { &mut *handle }.guarded(|machine| machine.first_touch(cpu, Block(block)))
 }
 
-/// Chooses what the registers of CPU `cpu` hold. False as for `bulkhead_machine_call`.
+/// The registers of CPU `cpu`, below the number of CPUs, to be read and changed between steps.
 ///
 /// # Safety
-/// `handle` is alive, `registers` readable.
+/// `handle` is alive; the registers live as long.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bulkhead_machine_set_registers(
-    handle: *mut Handle,
-    cpu: u64,
-    registers: *const CpuRegisters,
-) -> bool {
-    // SAFETY: the caller's conditions.
-    let (handle, registers) = unsafe { (&mut *handle, *registers) };
-    handle.guarded(|machine| machine.set_registers(cpu, registers))
+pub unsafe extern "C" fn bulkhead_machine_cpu(handle: *const Handle, cpu: u64) -> *mut CpuRegisters {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.cpus[cpu as usize].as_ptr()
+}
+
+/// The 64 ID registers op0=3, op1=0, CRn=0 of all CPUs, by 8 * CRm + op2, as `bulkhead_machine_cpu`.
+///
+/// # Safety
+/// `handle` is alive; the registers live as long.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_identification(handle: *const Handle) -> *mut u64 {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.identification.as_ptr().cast()
+}
+
+/// What the system counter shows next.
+///
+/// # Safety
+/// `handle` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_counter(handle: *const Handle) -> u64 {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.counter.get()
+}
+
+/// Whether the random source, if there is one, has something to give from now on.
+///
+/// # Safety
+/// `handle` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_set_entropy(handle: *const Handle, entropy: bool) {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.entropy.set(entropy);
 }
 
 /// Lets another CPU store `value` at a physical address of RAM just before the next exchange of a frame record.

@@ -227,7 +227,7 @@ impl Hardware for Cpu<'_> {
         self.machine.layout.features & feature::RANDOM != 0
     }
     fn random(self) -> Option<[u64; 3]> {
-        if !self.has_random() || self.el1().registers.random_fails != 0 {
+        if !self.has_random() || !self.machine.entropy.get() {
             return None;
         }
         self.note(Did::Random, []);

@@ -16,10 +16,13 @@ use crate::hardware::Cpu;
 use crate::layout::{Layout, RamRange};
 use crate::memory::{Memory, Word};
 use crate::trace::Event;
-use crate::vcpu::{CpuRegisters, El1State};
+use crate::vcpu::{CpuRegisters, InStep};
 
 /// What the system counter shows at first; every reading adds one.
 const FIRST_COUNT: u64 = 0x1000;
+
+/// Calls that are counted, by the low byte of their id; as many as in `engine/arch`.
+pub(crate) const COUNTED_CALLS: usize = 64;
 
 /// RAM, lock and history of a fake machine. Used by one thread at a time.
 pub struct Machine {
@@ -29,10 +32,14 @@ pub struct Machine {
     pub(crate) counter: Cell<u64>,
     /// How many random numbers have been drawn.
     pub(crate) randoms: Cell<u64>,
-    pub(crate) calls: RefCell<[u64; 256]>,
+    pub(crate) calls: RefCell<[u64; COUNTED_CALLS]>,
     pub(crate) events: RefCell<Vec<Event>>,
-    pub(crate) loaded: [Cell<Option<Frame>>; CPUS_MAX],
-    pub(crate) el1: [Cell<El1State>; CPUS_MAX],
+    /// Whether the random source has something to give.
+    pub(crate) entropy: Cell<bool>,
+    /// The ID registers op0=3, op1=0, CRn=0, by 8 * CRm + op2.
+    pub(crate) identification: Cell<[u64; 64]>,
+    pub(crate) cpus: [Cell<CpuRegisters>; CPUS_MAX],
+    pub(crate) in_step: [Cell<InStep>; CPUS_MAX],
     /// CPUs that are at EL2 because of a VM.
     pub(crate) in_vm_exit: [Cell<bool>; CPUS_MAX],
     /// Another CPU's store, physical address and value, that comes just before the next exchange of a frame record.
@@ -54,10 +61,12 @@ impl Machine {
             locked: Cell::new(false),
             counter: Cell::new(FIRST_COUNT),
             randoms: Cell::new(0),
-            calls: RefCell::new([0; 256]),
+            calls: RefCell::new([0; COUNTED_CALLS]),
             events: RefCell::default(),
-            loaded: [const { Cell::new(None) }; CPUS_MAX],
-            el1: [const { Cell::new(El1State::RESET) }; CPUS_MAX],
+            entropy: Cell::new(true),
+            identification: Cell::new([u64::MAX; 64]),
+            cpus: [const { Cell::new(CpuRegisters::RESET) }; CPUS_MAX],
+            in_step: [const { Cell::new(InStep::RESET) }; CPUS_MAX],
             in_vm_exit: [const { Cell::new(false) }; CPUS_MAX],
             meanwhile: Cell::new(None),
             ranges: ranges.to_vec(),
@@ -103,7 +112,9 @@ impl Machine {
     /// If there is no such CPU, or the engine broke the contract of [`bulkhead_core::Hardware`].
     pub fn host_call(&self, cpu: u64, registers: &mut Registers) {
         let hw = self.cpu(cpu);
-        self.calls.borrow_mut()[usize::from(registers[0] as u8)] += 1;
+        if let Some(counter) = self.calls.borrow_mut().get_mut(registers[0].wrapping_sub(id::VERSION) as usize) {
+            *counter += 1;
+        }
         if registers[0] == id::VCPU_RUN {
             hw.vcpu_run(registers);
         } else {
@@ -154,14 +165,6 @@ impl Machine {
             let _ = first_touch(hw, block);
             hw.unlock();
         }
-    }
-
-    /// Chooses what the registers of a CPU hold.
-    ///
-    /// # Panics
-    /// If there is no such CPU.
-    pub fn set_registers(&self, cpu: u64, registers: CpuRegisters) {
-        self.cpu(cpu).set_registers(registers);
     }
 
     /// Lets another CPU store `value` at a physical address just before the next exchange of a frame record.

@@ -5,12 +5,25 @@ use bulkhead_core::hardware::Platform;
 use bulkhead_core::owner::RunState;
 
 use crate::hardware::Cpu;
+use crate::machine::COUNTED_CALLS;
 
 /// The log that every fake machine has.
 pub const LOG: &str = "[4096] bulkhead on a fake machine\n";
 /// Kinds of `stats`: host calls by the low byte of their id, exits by class, boot stages.
-const COUNTERS: [u64; 3] = [256, exit::COUNT as u64, 8];
+const COUNTERS: [u64; 3] = [COUNTED_CALLS as u64, exit::COUNT as u64, 8];
 
+/// What the image answers; those that firmware carries out do not exist here.
+const FUNCTIONS: [u64; 9] = [
+    standard::SMCCC_VERSION,
+    standard::PSCI_VERSION,
+    standard::PSCI_FEATURES,
+    standard::PSCI_MIGRATE_INFO_TYPE,
+    standard::PSCI_AFFINITY_INFO,
+    standard::PSCI_CPU_ON,
+    standard::PSCI_CPU_OFF,
+    standard::PSCI_SYSTEM_OFF,
+    standard::PSCI_SYSTEM_RESET,
+];
 const NOT_SUPPORTED: u64 = -1_i64 as u64;
 
 impl Platform for Cpu<'_> {
@@ -38,10 +51,10 @@ impl Platform for Cpu<'_> {
     }
 
     fn host_psci(self, function: u64, arguments: [u64; 3]) -> Option<u64> {
-        const KNOWN: [u64; 2] = [standard::PSCI_VERSION, standard::PSCI_FEATURES];
         match function {
             standard::PSCI_VERSION => Some(0x1_0001),
-            standard::PSCI_FEATURES if KNOWN.contains(&arguments[0]) => Some(0),
+            standard::PSCI_MIGRATE_INFO_TYPE => Some(2),
+            standard::PSCI_FEATURES if FUNCTIONS.contains(&arguments[0]) => Some(0),
             standard::PSCI_FEATURES => Some(NOT_SUPPORTED),
             _ => None,
         }

@@ -76,6 +76,8 @@ events! {
     AcknowledgeInterrupt,
     /// `set_timer_list_register`
     SetTimerListRegister,
+    /// The virtual CPU interface is turned on: list registers, and for which maintenance
+    EnableVirtual,
     /// `random`
     Random,
     /// `measure_frame`: vm, the four header words, frame

@@ -14,7 +14,6 @@ from bulkhead.errors import InvalidInput, MachineError
 from bulkhead.spec.state import Kind
 
 MIB = 1 << 20
-MASK = (1 << 64) - 1
 RAM = ((0x4000_0000, 64 * MIB), (0x4800_0000, 32 * MIB))
 """RAM ranges (base, bytes) of the machine that tests use unless they say otherwise: two, with a hole between."""
 
@@ -114,22 +113,27 @@ class HostBackend:
         number = (block - self.layout.ram_base) // BLOCK
         self._check(self._lib.bulkhead_machine_first_touch(self._machine, cpu, number))
 
-    def set_registers(
-        self,
-        cpu: int,
-        *,
-        vector_base: int = 0,
-        system_control: int = 0,
-        id_registers: int = MASK,
-        timer_control: int = 0,
-        timer_compare: int = 0,
-        random_fails: int = 0,
-    ) -> None:
-        """What VBAR_EL1, SCTLR_EL1, all ID registers, CNTV_CTL_EL0 and CNTV_CVAL_EL0 of a CPU hold, and whether it has
-        no random number right now."""
-        values = (vector_base, system_control, id_registers, timer_control, timer_compare, random_fails)
-        registers = self._ffi.new("CpuRegisters *", values)
-        self._check(self._lib.bulkhead_machine_set_registers(self._machine, cpu, registers))
+    def cpu(self, cpu: int) -> Any:
+        """Registers of a CPU, to be read and set: `host` (x0 to x17 where an exit has left them), `lists`,
+        `timer_list`, `maintenance`, `intid`, `loaded` (frame + 1 of the vCPU, or 0). A VM's are in its context.
+        """
+        if not 0 <= cpu < self.layout.cpus:
+            raise InvalidInput(f"there is no CPU {cpu}")
+        return self._lib.bulkhead_machine_cpu(self._machine, cpu)
+
+    @property
+    def identification(self) -> Any:
+        """64 ID registers (op0=3, op1=0, CRn=0) by 8 * CRm + op2, to be read and set."""
+        return self._lib.bulkhead_machine_identification(self._machine)
+
+    @property
+    def counter(self) -> int:
+        """What the system counter shows next."""
+        return int(self._lib.bulkhead_machine_counter(self._machine))
+
+    def set_entropy(self, entropy: bool) -> None:
+        """Whether the random source has something to give from now on."""
+        self._lib.bulkhead_machine_set_entropy(self._machine, entropy)
 
     def meanwhile(self, address: int, word: int) -> None:
         """Another CPU's store of a word at a physical address, just before the next exchange of a frame record."""

@@ -169,6 +169,48 @@ class ReadCounter:
     """The system counter is read, and not before everything that comes before (ISB)."""
 
 
+@dataclass(frozen=True)
+class SetRunState:
+    """The run state in the record of a vCPU changes by compare-and-swap."""
+
+    frame: Word
+    run: Word
+
+
+@dataclass(frozen=True)
+class EnableVirtual:
+    """The virtual CPU interface is on with these list registers; `control`: when it asks for maintenance."""
+
+    lists: tuple[Word, Word, Word]
+    control: Word
+
+
+@dataclass(frozen=True)
+class SetTimerListRegister:
+    """The list register of the virtual timer on this CPU."""
+
+    value: Word
+
+
+@dataclass(frozen=True)
+class AcknowledgeInterrupt:
+    """The pending physical interrupt becomes active, and its priority is dropped."""
+
+
+@dataclass(frozen=True)
+class SetDebugRegister:
+    """The CPU gets the debug register op0=2, op1=0, CRn=0, `crm`, `op2` of the VM."""
+
+    crm: Word
+    op2: Word
+    value: Word
+
+
+@dataclass(frozen=True)
+class DrawRandom:
+    """The random source of this CPU gives 192 bits and forgets them."""
+
+
 Event = (
     SetTableEntry
     | SetHostEntry
@@ -192,4 +234,10 @@ Event = (
     | InvalidateDma
     | ResetContext
     | ReadCounter
+    | SetRunState
+    | EnableVirtual
+    | SetTimerListRegister
+    | AcknowledgeInterrupt
+    | SetDebugRegister
+    | DrawRandom
 )

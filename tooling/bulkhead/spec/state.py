@@ -102,6 +102,14 @@ class VmWord:
     COUNT = 64
 
 
+class CpuWord:
+    """Words of what the engine keeps for a CPU about the vCPU that is loaded there."""
+
+    LOADED = 0  # its frame + 1, or 0
+    TIMER_LIST = 1  # the list register of the virtual timer
+    COUNT = 2
+
+
 class Map(Protocol[Value]):
     """A total function of a word that can be changed at single keys and at aligned ranges of keys."""
 
@@ -130,13 +138,54 @@ def no_valid_entry(ram: Map[Word], table: Word) -> Truth:
 @dataclass(frozen=True)
 class Config:
     """What boot fixes: address of frame 0, number of frames (a multiple of 512) and of CPUs, and whether (1 or 0)
-    an SMMU stands between RAM and the host's devices.
+    an SMMU stands between RAM and the host's devices, and whether there is a source of random numbers.
     """
 
     ram_base: Word
     frames: Word
     cpus: Word = 1
     has_dma: Word = 0
+    has_random: Word = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a step learns from outside of the engine's state, and the specification leaves open.
+
+    `lock`: 1 while another CPU holds the ownership lock, else 0. `entropy`: 0 while the random source has nothing to
+    give; `random`: 192 bits of it, lowest word first. `identification`: the hardware's value of the ID register with
+    op0=3, op1=0, CRn=0, by 8 * CRm + op2. `counters`: how many there are of each kind of `stats`. `opaque`: what the
+    machine answers to `log_read` (ten words) or `stats` (one).
+    """
+
+    lock: Word = 0
+    entropy: Word = 1
+    random: tuple[Word, Word, Word] = (0, 0, 0)
+    identification: Callable[[Word], Word] = lambda _register: 0
+    counters: tuple[Word, Word, Word] = (0, 0, 0)
+    opaque: tuple[Word, ...] = ()
+
+
+class Nothing:
+    """The map of CPUs on which nothing has ever been loaded; it does not change."""
+
+    def __getitem__(self, key: Word) -> Word:
+        return 0
+
+    def set(self, key: Word, value: Word, when: Truth) -> None:
+        raise TypeError("a state without CPUs cannot load a vCPU")
+
+    def fill(self, first: Word, count: int, value: Callable[[Word], Word], when: Truth) -> None:
+        raise TypeError("a state without CPUs cannot load a vCPU")
+
+    def fill_same(self, first: Word, count: int, value: Word, when: Truth) -> None:
+        raise TypeError("a state without CPUs cannot load a vCPU")
+
+    def copy(self) -> Nothing:
+        return self
+
+
+NOTHING = Nothing()
 
 
 @dataclass(frozen=True)
@@ -145,7 +194,8 @@ class State:
 
     `block`: block → Record. `frame`: frame → Record, of SPLIT blocks. `ram`: word of RAM, counted from frame 0 → its
     value; tables are RAM. `host_entry` and `dma_entry`: block → level 2 descriptor of the host and of its devices.
-    `vm`: 64 * slot + VmWord → word. `counter` is what the system counter reads during this call.
+    `vm`: 64 * slot + VmWord → word. `counter` is what the system counter reads during this call. `cpu`: 2 * CPU +
+    CpuWord → word, and `inputs`: both of no concern to the calls that change ownership.
     """
 
     config: Config
@@ -158,6 +208,8 @@ class State:
     digest: Digest
     counter: Word = 0
     emptiness: Emptiness = no_valid_entry
+    cpu: Map[Word] = NOTHING
+    inputs: Inputs = Inputs()
 
     def copy(self) -> State:
         """An independent state, to be changed by one call."""
@@ -172,11 +224,17 @@ class State:
             self.digest,
             self.counter,
             self.emptiness,
+            self.cpu.copy(),
+            self.inputs,
         )
 
     def is_empty(self, table: Word) -> Truth:
         """No entry of the table in this frame is valid."""
         return self.emptiness(self.ram, table)
+
+    def cpu_word(self, cpu: Word, word: Word) -> Word:
+        """A word that the engine keeps for a CPU."""
+        return self.cpu[cpu << 1 | word]
 
     def vm_word(self, vm: Word, word: Word) -> Word:
         """A word of the record of a VM."""

@@ -18,7 +18,17 @@ from .events import Event
 from .state import Record, State
 from .words import Truth, Word, all_of, choose, negate
 
-STATUS = {status.name: status.value & 0xFFFF_FFFF_FFFF_FFFF for status in abi.load().statuses}
+PSCI_ERRORS = {
+    "INVALID_PARAMETERS": -2, "DENIED": -3, "NO_ENTROPY": -3, "ALREADY_ON": -4, "ON_PENDING": -5, "INVALID_ADDRESS": -9,
+}  # fmt: skip
+"""Error codes of PSCI (DEN 0022, 5.2.2) and of TRNG (DEN 0098, 2.2), which are not statuses of Bulkhead's calls."""
+REPEAT = "REPEAT"
+"""No status, and never in a register: nothing happens, and the VM executes its instruction again."""
+STATUS = {
+    REPEAT: 0,
+    **{name: value & 0xFFFF_FFFF_FFFF_FFFF for name, value in PSCI_ERRORS.items()},
+    **{status.name: status.value & 0xFFFF_FFFF_FFFF_FFFF for status in abi.load().statuses},
+}
 """Statuses as they stand in x0."""
 EXIT = {line.name: line.value for line in abi.load().exits}
 """Exit classes."""

@@ -106,10 +106,15 @@ def in_ram(t: Transaction, vm: Word, *addresses: Word) -> Truth:
 
     Modulo 2**64 an address below a range lies far behind it: ranges are no larger than 2**39 bytes.
     """
+    return in_ram_of(t.before, vm, *addresses)
+
+
+def in_ram_of(state: State, vm: Word, *addresses: Word) -> Truth:
+    """See `in_ram`."""
     ranges = []
     for number in range(4):
-        base = t.before.vm_word(vm, VmWord.RAM + 2 * number)
-        size = t.before.vm_word(vm, VmWord.RAM + 2 * number + 1)
+        base = state.vm_word(vm, VmWord.RAM + 2 * number)
+        size = state.vm_word(vm, VmWord.RAM + 2 * number + 1)
         ranges.append(all_of(*(below(minus(address, base), size) for address in addresses)))
     return any_of(*ranges)
 
