@@ -1,7 +1,7 @@
 """What the host backend recorded, in the terms of the specification's events. Trust label: TOOL.
 
-Locks and words of VM records are not events of the specification; the stores that make up the reset of a vCPU's
-context are one event there.
+Locks, words of VM records and EL1 registers of a VM are not events of the specification; the stores that make up the
+reset of a vCPU's context are one event there.
 """
 
 from __future__ import annotations
@@ -10,14 +10,29 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bulkhead.conformance.host import Event
 from bulkhead.spec import events
+from bulkhead.spec.plain import unpack
+from bulkhead.spec.state import Kind, Record
 
 CONTEXT_X0, CONTEXT_PC = 0, 32
 """Words of a vCPU context: x0 and the program counter."""
 
+
+def _exchange(frame: int, record: Record) -> events.Event:
+    """The record of a vCPU is taken away, or gets another run state."""
+    if record.kind == Kind.VCPU:
+        return events.SetRunState(frame, record.parent)
+    return events.ClaimVcpu(frame)
+
+
 PLAIN: dict[str, Callable[..., events.Event]] = {
     "SetBlockRecord": lambda block, _record: events.SetBlockRecord(block),
     "SetFrameRecord": lambda frame, _record: events.SetFrameRecord(frame),
-    "ExchangeFrameRecord": lambda frame, _old, _new: events.ClaimVcpu(frame),
+    "ExchangeFrameRecord": lambda frame, _old, new: _exchange(frame, unpack(new)),
+    "SetDebugRegister": events.SetDebugRegister,
+    "SetTimerListRegister": events.SetTimerListRegister,
+    "AcknowledgeInterrupt": events.AcknowledgeInterrupt,
+    "EnableVirtual": lambda *words: events.EnableVirtual(words[:3], words[3]),
+    "Random": events.DrawRandom,
     "FillFrameRecords": events.FillFrameRecords,
     "SetHostEntry": events.SetHostEntry,
     "SetDmaEntry": events.SetDmaEntry,
@@ -43,10 +58,11 @@ OPERANDS = {
     "FillTable": 2, "SetTableEntry": 3, "ZeroFrame": 1, "CleanFrame": 1, "InvalidateInstructions": 0,
     "Publish": 0, "InvalidateVmPage": 2, "InvalidateVm": 1, "InvalidateHostPage": 1, "MeasureFrame": 6,
     "MeasureWords": 6, "SetDmaEntry": 2, "FillVmRecords": 2, "ZeroBlock": 1, "InvalidateHostPageFromVm": 1,
-    "InvalidateDma": 1,
+    "InvalidateDma": 1, "SetDebugRegister": 3, "SetTimerListRegister": 1, "AcknowledgeInterrupt": 0,
+    "EnableVirtual": 4, "Random": 0,
 }  # fmt: skip
 """Number of operands of each."""
-UNSPECIFIED = {"Lock", "Unlock", "SetVmWord", "ClearVm"}
+UNSPECIFIED = {"Lock", "Unlock", "SetVmWord", "ClearVm", "ExchangeVmState", "SetException"}
 
 
 def as_specified(recorded: Sequence[Event]) -> list[events.Event]:

@@ -1,7 +1,7 @@
 """The words of a vCPU's context: a frame of RAM that only the engine reaches.
 
-Trust label: STATEMENT. While a vCPU is loaded the CPU holds most of its registers; here they are words of the context all
-the time. Names are those of the Arm ARM (DDI 0487); the order of system registers is that of the register table.
+Trust label: STATEMENT. While a vCPU is loaded the CPU holds most of its registers; here they are words of the context
+all the time. Names are those of the Arm ARM (DDI 0487); the order of system registers is that of the register table.
 """
 
 from __future__ import annotations

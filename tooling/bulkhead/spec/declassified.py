@@ -89,18 +89,16 @@ HOST_LEARNS: Mapping[str, tuple[Source, ...]] = {
 }
 """Exit class → where x2, x3 and x4 come from."""
 WITH_EVERY_EXIT = (context.register("CNTV_CTL_EL0"), context.register("CNTV_CVAL_EL0"))
-"""Words behind x9, the deadline of the virtual timer. x5 to x8 are of the virtual CPU interface: the list registers that
-the host handed in, with the states that the VM's acknowledgements have left, and why maintenance is due.
+"""Words behind x9, the deadline of the virtual timer. x5 to x8 are of the virtual CPU interface: the list registers
+that the host handed in, with the states that the VM's acknowledgements have left, and why maintenance is due.
 """
 
 
 def data(exit_class: str, read: Read, syndrome: Syndrome) -> tuple[Word, Word, Word]:
     """x2, x3 and x4 of an exit."""
-    first, second, third = (
-        *(source.value(read, syndrome) for source in HOST_LEARNS[exit_class]),
-        *(0 for _ in range(3 - len(HOST_LEARNS[exit_class]))),
-    )
-    return first, second, third
+    known = [source.value(read, syndrome) for source in HOST_LEARNS[exit_class]]
+    padded = [*known, 0, 0, 0]
+    return padded[0], padded[1], padded[2]
 
 
 VM_LEARNS: Mapping[str, str] = {

@@ -14,7 +14,6 @@ from bulkhead.errors import InvalidInput
 
 from . import context, stage2
 from .calls import tested
-from .context import ContextWord
 from .events import ResetContext
 from .state import State
 from .syndrome import (
@@ -24,7 +23,6 @@ from .syndrome import (
     EC_SMC,
     EC_SYSTEM,
     EC_WFX,
-    HVC,
     Syndrome,
 )
 from .transaction import SUCCESS, Outcome, run

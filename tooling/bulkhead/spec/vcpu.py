@@ -33,7 +33,7 @@ GO_ON = Decision(Decision.GO_ON, 0, (0, 0, 0))
 
 
 class VcpuTransaction(Transaction):
-    """The view of a step of the vCPU whose context is in frame `vcpu`: its registers, and what the host gets to know."""
+    """The view of a step of the vCPU with context `vcpu`: its registers, and what the host gets to know."""
 
     def __init__(self, before: State, vcpu: Word = 0, syndrome: Syndrome = HVC) -> None:
         super().__init__(before)
@@ -58,6 +58,9 @@ class VcpuTransaction(Transaction):
     def answer(self, *registers: Word) -> None:
         """x0, x1, ... of the caller when every condition holds."""
         self.answered = registers
+
+    def again(self) -> None:
+        """The VM executes the instruction that has stopped it once more: nothing happens."""
 
     def exit(self, exit_class: str, kind: int = Decision.EXIT) -> None:
         """The host gets an exit of this class, with what it may learn by it."""
@@ -109,7 +112,9 @@ class VcpuTransaction(Transaction):
         follows is no target of an indirect branch (PSTATE.SS and BTYPE).
         """
         self.set_word(ContextWord.PC, plus(self.word(ContextWord.PC), 4))
-        self.set_word(ContextWord.PSTATE, self.word(ContextWord.PSTATE) & ~(1 << 21 | 3 << 10) & (1 << 64) - 1)
+        self.set_word(
+            ContextWord.PSTATE, self.word(ContextWord.PSTATE) & ~(1 << 21 | 3 << 10) & (1 << 64) - 1
+        )
 
     # What belongs to it
 

@@ -1,4 +1,4 @@
-"""Calls by which host and VMs find out what there is: SMCCC (Arm DEN 0028, sections 6 and 7), features, log, counters."""
+"""Calls by which host and VMs find out what there is: SMCCC (Arm DEN 0028, 6 and 7), features, log, counters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from uuid import UUID
 
 from bulkhead import abi
 
-from ..state import VM_SLOTS
 from ..stage2 import FRAME_SIZE
+from ..state import VM_SLOTS
 from ..transaction import STATUS, SUCCESS, Transaction
 from ..vcpu import VcpuTransaction
 from ..words import Truth, Word, any_of, at_most, below, choose

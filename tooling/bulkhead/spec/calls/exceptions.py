@@ -1,5 +1,5 @@
-"""Exceptions of a VM (Arm ARM DDI 0487, D1.3 and D24.2.40): what the engine does in its place, what the host gets to do,
-and what the VM has to handle itself. Interrupts and errors that end its turn.
+"""Exceptions of a VM (Arm ARM DDI 0487, D1.3 and D24.2.40): what the engine does in its place, what the host gets to
+do, and what the VM has to handle itself. Interrupts and errors that end its turn.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def data_abort(t: VcpuTransaction) -> None:
     """A load or store that stage 2 has stopped."""
     in_ram = is_ram_fault(t)
     ram_fault(t, in_ram)
-    is_device = all_of(
-        negate(in_ram), t.syndrome.is_translation_fault, t.syndrome.describes_access
-    )
+    is_device = all_of(negate(in_ram), t.syndrome.is_translation_fault, t.syndrome.describes_access)
     is_store = bit(t.syndrome.esr, WRITE)
     with t.when(all_of(is_device, is_store), name="store"):
         t.exit("MMIO_WRITE")
@@ -101,15 +99,23 @@ def ram_fault(t: VcpuTransaction, in_ram: Truth) -> None:
     tries again.
     """
     is_free = t.before.inputs.lock == 0
-    missing = negate(is_mapped(t.before, t.owner.vm, t.syndrome.page))
-    with t.when(all_of(in_ram, is_free, missing), name="not mapped"):
+    mapped = is_mapped(t.before, t.owner.vm, t.syndrome.page)
+    with t.when(all_of(in_ram, negate(is_free)), name="lock taken"):
+        t.again()
+    with t.when(all_of(in_ram, is_free, mapped), name="mapped meanwhile"):
+        t.again()
+    with t.when(all_of(in_ram, is_free, negate(mapped)), name="not mapped"):
         t.exit("MEM_FAULT")
 
 
 def is_mapped(state: State, vm: Word, ipa: Word) -> Truth:
-    """Whether the VM's tables map a page or a block at `ipa`."""
+    """Whether the VM's tables map a page or a block at `ipa`. On plain integers the walk ends where the tables do."""
     level1 = state.ram[stage2.word(state.vm_word(vm, VmWord.ROOT), stage2.index(ipa, 1))]
+    if stage2.is_valid(level1) is False:
+        return False
     level2 = state.ram[stage2.word(stage2.target(state.config, level1), stage2.index(ipa, 2))]
+    if stage2.is_valid(level2) is False or stage2.is_table(level2) is False:
+        return stage2.is_valid(level2)
     leaf = state.ram[stage2.word(stage2.target(state.config, level2), stage2.index(ipa, 3))]
     return all_of(
         stage2.is_valid(level1),

@@ -9,7 +9,7 @@ from ..events import ResetContext
 from ..state import VCPUS_MAX, Kind, Record, Run, VmState, VmWord
 from ..transaction import SUCCESS
 from ..vcpu import Decision, VcpuTransaction
-from ..words import Word, all_of, at_most, below, choose, minus, negate
+from ..words import Word, all_of, below, choose, minus, negate
 from . import running
 from .discovery import STANDARD, is_one_of, supported
 

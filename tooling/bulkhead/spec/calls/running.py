@@ -85,7 +85,7 @@ def unload(t: VcpuTransaction, cpu: Word, run_state: Run) -> None:
     """What is loaded on the CPU, if anything, leaves it."""
     loaded = t.before.cpu_word(cpu, CpuWord.LOADED)
     with t.when(negate(loaded == 0), name="unloaded"):
-        frame = minus(loaded, 1)
+        frame = choose(loaded == 0, 0, minus(loaded, 1))
         t.set_context(frame, ContextWord.TIMER_LIST, t.before.cpu_word(cpu, CpuWord.TIMER_LIST))
         set_timer_list(t, cpu, 0)
         t.set_cpu(cpu, CpuWord.LOADED, 0)

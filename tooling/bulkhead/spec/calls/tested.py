@@ -64,29 +64,27 @@ LEFT_TO_FIRMWARE = frozenset(
 )
 """Of the host's CPUs and its machine: not specified here."""
 OF_VM = "VM: "
-VM_CALLS: Mapping[str, Definition] = {
-    OF_VM + name: definition
-    for name, definition in (
-        *STANDARD.items(),
-        ("VENDOR_HYP_UID", discovery.vm_uid),
-        ("VENDOR_HYP_FEATURES", discovery.vm_features),
-        ("PSCI_FEATURES", psci.vm_features),
-        ("PSCI_CPU_SUSPEND", psci.cpu_suspend),
-        ("PSCI_CPU_OFF", psci.cpu_off),
-        ("PSCI_CPU_ON", psci.cpu_on),
-        ("PSCI_AFFINITY_INFO", psci.affinity_info),
-        ("PSCI_SYSTEM_OFF", psci.system_off),
-        ("PSCI_SYSTEM_RESET", psci.system_off),
-        ("measurement", guest.measurement),
-        ("extend", guest.extend),
-        ("host_call", guest.host_call),
-        ("meminfo", discovery.meminfo),
-        ("share", guest.share),
-        ("unshare", guest.unshare),
-        ("relinquish", guest.relinquish),
-        ("unknown", discovery.unsupported),
-    )
-}
+_OF_VMS: tuple[tuple[str, Definition], ...] = (
+    *STANDARD.items(),
+    ("VENDOR_HYP_UID", discovery.vm_uid),
+    ("VENDOR_HYP_FEATURES", discovery.vm_features),
+    ("PSCI_FEATURES", psci.vm_features),
+    ("PSCI_CPU_SUSPEND", psci.cpu_suspend),
+    ("PSCI_CPU_OFF", psci.cpu_off),
+    ("PSCI_CPU_ON", psci.cpu_on),
+    ("PSCI_AFFINITY_INFO", psci.affinity_info),
+    ("PSCI_SYSTEM_OFF", psci.system_off),
+    ("PSCI_SYSTEM_RESET", psci.system_off),
+    ("measurement", guest.measurement),
+    ("extend", guest.extend),
+    ("host_call", guest.host_call),
+    ("meminfo", discovery.meminfo),
+    ("share", guest.share),
+    ("unshare", guest.unshare),
+    ("relinquish", guest.relinquish),
+    ("unknown", discovery.unsupported),
+)
+VM_CALLS: Mapping[str, Definition] = {OF_VM + name: definition for name, definition in _OF_VMS}
 """Calls of a VM."""
 EXCEPTIONS: Mapping[str, Definition] = {
     "VM: WFx": exceptions.wait,

@@ -7,7 +7,7 @@ from bulkhead.registers.table import Encoding, IdRegister, load
 from ..state import VmWord
 from ..syndrome import bit
 from ..vcpu import VcpuTransaction
-from ..words import Truth, Word, all_of, any_of, at_most, below, choose, field, minus, negate, shift_right
+from ..words import Truth, Word, all_of, any_of, at_most, below, choose, field, minus, negate
 from . import debug, exceptions
 
 TABLE = load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..events import DrawRandom
 from ..transaction import SUCCESS
 from ..vcpu import VcpuTransaction
-from ..words import Word, all_of, at_most, below, choose, field, minus, negate
+from ..words import Word, all_of, at_most, below, choose, field, negate
 from .discovery import ABI, is_one_of, supported, words
 
 TRNG_1_0 = 0x1_0000
