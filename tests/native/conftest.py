@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.machine import MASK
 from native.exceptions import Exceptions
 from native.scene import Scene
 
@@ -25,5 +26,7 @@ def guest(machine: Machine, vm: Callable[..., Vm]) -> Iterator[Exceptions]:
     one.activate()
     machine.ok("vcpu_run", vcpu=one.contexts[0])
     exceptions = Exceptions(machine, one)
+    exceptions.backend.events()
     yield exceptions
-    exceptions.backend.set_registers(0)
+    exceptions.identify(MASK)
+    exceptions.backend.set_entropy(True)

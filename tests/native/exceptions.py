@@ -6,6 +6,7 @@ from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.host import HostBackend, Next
 from bulkhead.conformance.machine import ABI, filler
 from bulkhead.conformance.snapshot import unpack
+from bulkhead.spec.context import register
 
 EC_DATA, EC_FETCH, EC_WFX, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x17, 0x18
 EXITS = {line.name: line.value for line in ABI.exits}
@@ -37,10 +38,19 @@ class Exceptions:
         """Another value for a word of the context."""
         self.backend.poke(self.vcpu + 8 * word, value.to_bytes(8, "little"))
 
+    def set(self, name: str, value: int) -> None:
+        """Another value for a system register of the vCPU."""
+        self.poke(register(name), value)
+
+    def identify(self, value: int) -> None:
+        """Every ID register of the hardware."""
+        for number in range(64):
+            self.backend.identification[number] = value
+
     def call(self, function: int, *arguments: int) -> tuple[tuple[int, ...], Next]:
         """HVC #0 by the vCPU, unused registers filled."""
         values = [function, *arguments]
-        values += [filler(register) for register in range(len(values), 18)]
+        values += [filler(number) for number in range(len(values), 18)]
         return self.backend.vm_call(0, self.vm.slot, values)
 
     def injected(self) -> tuple[int, ...]:

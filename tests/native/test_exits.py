@@ -100,7 +100,8 @@ PAN, DIT, SPAN = 1 << 22, 1 << 24, 1 << 23
 def test_an_exception_is_taken_as_the_architecture_says(
     guest: Exceptions, mode: int, offset: int, seen: int, keeps_pan: bool, kept: int
 ) -> None:
-    guest.backend.set_registers(0, vector_base=0x4000_8000, system_control=keeps_pan * SPAN)
+    guest.set("VBAR_EL1", 0x4000_8000)
+    guest.set("SCTLR_EL1", keeps_pan * SPAN)
     guest.poke(PSTATE, mode | kept | 1 << 30)
     assert guest.take(EC_DATA, ISV | PERMISSION, RAM).kind == "resume"
     elr, spsr, esr, _ = guest.injected()
@@ -178,7 +179,7 @@ def test_smccc(guest: Exceptions) -> None:
 
 def test_no_random_number_right_now(guest: Exceptions) -> None:
     rnd64 = next(line.id for line in ABI.standards if line.name == "TRNG_RND64")
-    guest.backend.set_registers(0, random_fails=1)
+    guest.backend.set_entropy(False)
     assert guest.call(rnd64, 64)[0][:4] == (-3 & MASK, 0, 0, 0)
 
 

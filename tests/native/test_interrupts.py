@@ -65,7 +65,8 @@ def test_an_error_is_the_death_of_the_vm(guest: Exceptions) -> None:
 @pytest.mark.parametrize("control", [0, ENABLE, IMASK, ENABLE | IMASK, ENABLE | 4], ids=str)
 def test_the_host_learns_when_the_timer_fires(guest: Exceptions, control: int) -> None:
     offset = guest.machine.vm_word(guest.vm.slot, 32)
-    guest.backend.set_registers(0, timer_control=control, timer_compare=0x1234_5678)
+    guest.set("CNTV_CTL_EL0", control)
+    guest.set("CNTV_CVAL_EL0", 0x1234_5678)
     deadline = guest.machine.ok("vcpu_run", vcpu=guest.vcpu).results["deadline"]
     fires = control & (ENABLE | IMASK) == ENABLE
     assert deadline == ((0x1234_5678 + offset) & MASK if fires else MASK)

@@ -74,7 +74,7 @@ def test_what_a_vm_has_not_is_undefined(guest: Exceptions) -> None:
 
 @pytest.mark.parametrize("raw", [0, MASK, 0x1111_1111_1111_1111, 0x3232_3232_3232_3232], ids=hex)
 def test_id_registers_show_what_a_vm_may_use(guest: Exceptions, raw: int) -> None:
-    guest.backend.set_registers(0, id_registers=raw)
+    guest.identify(raw)
     for line in TABLE.ids:
         encoding = line.register.first
         assert access(guest, encoding, "r", raw) == line.sanitized(raw), line.register.name
@@ -123,7 +123,7 @@ def point(number: int, op2: int) -> Encoding:
 
 @pytest.mark.parametrize(("first", "field"), [(4, BRPS), (6, WRPS)], ids=["breakpoints", "watchpoints"])
 def test_a_vm_has_as_many_as_the_cpu(guest: Exceptions, first: int, field: int) -> None:
-    guest.backend.set_registers(0, id_registers=5 << field)
+    guest.identify(5 << field)
     for kind in (first, first + 1):
         assert access(guest, point(5, kind), "w", 0x1000) is not None
         assert access(guest, point(5, kind), "r") is not None
@@ -149,7 +149,7 @@ def test_points_match_only_below_the_engine(guest: Exceptions) -> None:
 
 
 def test_points_are_in_the_cpu_while_they_can_act(guest: Exceptions) -> None:
-    guest.backend.set_registers(0, id_registers=1 << BRPS | 1 << WRPS)
+    guest.identify(1 << BRPS | 1 << WRPS)
     access(guest, point(1, 4), "w", 0x4000_0000)
     assert guest.seen("SetDebugRegister") == []
     assert access(guest, CONTROL, "w") == MASK

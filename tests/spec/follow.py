@@ -34,7 +34,7 @@ Taker = Callable[[State, int], Taken]
 
 def lazy(missing: Callable[[int], Any]) -> plain.PlainMap[Any]:
     """A map that asks for what is not changed."""
-    return plain.PlainMap({}, missing)
+    return plain.PlainMap(plain.Sparse({}, missing))
 
 
 def branch(taken: Taken | dispatch.Called) -> str:
@@ -80,6 +80,7 @@ class Follower:
             **{name: lazy(records(name)) for name in ("block", "frame")},
             **{name: lazy(words(name)) for name in ("ram", "host_entry", "dma_entry", "vm")},
             digest=plain.sha256,
+            emptiness=plain.no_valid_entry,
             counter=self.backend.counter,
             cpu=lazy(lambda key: self._cpu_words(key >> 1)[key & 1]),
             inputs=inputs,
