@@ -11,7 +11,9 @@ use bulkhead_abi::{CONTROL_NO_PENDING, CONTROL_UNDERFLOW, FRAME_SIZE, exit, stat
 use bulkhead_core::addr::{Frame, VmId};
 use bulkhead_core::call::dispatch::Registers;
 use bulkhead_core::owner::RunState;
-use bulkhead_core::vcpu::exit::{Decision, Exit, complete, deadline, deliver_timer, interrupt, synchronous, system_error};
+use bulkhead_core::vcpu::exit::{
+    Decision, Exit, complete, deadline, deliver_timer, interrupt, synchronous, system_error,
+};
 use bulkhead_core::vcpu::processor::{El1Exception, Syndrome};
 use bulkhead_core::vcpu::registers::SwitchedRegisters;
 use bulkhead_core::vcpu::run::{Claimed, Run, claim, release};
