@@ -116,6 +116,14 @@ def debug(_: Context, vmlinux: str = "") -> None:
 
 
 @command
+def conform(_: Context, backend: str = "qemu", calls: int = 20000, seed: int = 0, thorough: bool = False) -> None:
+    """Steps that the specification judges, on a booted machine, until all that it can show was seen."""
+    from bulkhead.conformance import campaign
+
+    campaign.main(backend, calls=calls, seed=seed, thorough=thorough)
+
+
+@command
 def prove(_: Context) -> None:
     """Prove the machine code of the calls against the specification."""
     from bulkhead.prove import cli

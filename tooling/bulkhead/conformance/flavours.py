@@ -34,7 +34,12 @@ COVERAGE = Flavour("coverage", ("-Cinstrument-coverage", "-Zcoverage-options=bra
 
 def build(flavour: Flavour, tree: Path = REPOSITORY) -> Path:
     """The library of this flavour, from the sources in `tree`. Raises BuildError."""
-    directory = REPOSITORY / "build" / "host" / (flavour.name if tree == REPOSITORY else f"{flavour.name}-{tree.name}")
+    directory = (
+        REPOSITORY
+        / "build"
+        / "host"
+        / (flavour.name if tree == REPOSITORY else f"{flavour.name}-{tree.name}")
+    )
     cargo(flavour, ["build", "--lib"], directory, tree)
     return directory / TARGET / "host" / "libbulkhead_host.so"
 
@@ -43,7 +48,18 @@ def cargo(flavour: Flavour, command: list[str], directory: Path, tree: Path = RE
     """Runs a command of cargo on the package of the host library; what it printed. Raises BuildError."""
     tools = toolchain.ensure("pinned")
     line = [
-        *(str(tools.cargo), *command, "--profile", "host", "--locked", "--quiet", "-j", "2", "--target", TARGET),
+        *(
+            str(tools.cargo),
+            *command,
+            "--profile",
+            "host",
+            "--locked",
+            "--quiet",
+            "-j",
+            "2",
+            "--target",
+            TARGET,
+        ),
         *("--package", "bulkhead-host", "--target-dir", str(directory)),
     ]
     env = tools.env() | {"RUSTFLAGS": " ".join(flavour.rustflags)}
@@ -58,5 +74,7 @@ def cargo(flavour: Flavour, command: list[str], directory: Path, tree: Path = RE
         except subprocess.TimeoutExpired as error:
             raise BuildError(f"no end after {limit} s", where=" ".join(line)) from error
     if done.returncode:
-        raise BuildError(f"{flavour.name} of the host library failed:\n{done.stderr[-4000:]}", where=" ".join(line))
+        raise BuildError(
+            f"{flavour.name} of the host library failed:\n{done.stderr[-4000:]}", where=" ".join(line)
+        )
     return done.stdout

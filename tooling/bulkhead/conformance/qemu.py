@@ -50,6 +50,7 @@ class QemuBackend(PayloadBackend):
         devices: tuple[str, ...] = (),
         extra: tuple[str, ...] = (),
         untouched: int = 0,
+        smmu: bool = True,
     ) -> None:
         """Boots `images` (made with the payload) and starts all CPUs. MachineError if that fails. `untouched`: so many
         blocks at least are left as boot leaves them, UNCLEARED.
@@ -69,6 +70,7 @@ class QemuBackend(PayloadBackend):
             devices=devices,
             extra=extra,
             program=program,
+            smmu=smmu,
             decode_panic=lambda dump: describe_panic(dump, self._symbols),
         )
         self._running = ExitStack()

@@ -1,0 +1,83 @@
+"""The booted engine under a host that tries everything: what differs is noticed, with the way to see it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from bulkhead.conformance import booted, campaign, oracle
+from bulkhead.errors import CheckFailed
+from bulkhead.report import results
+from bulkhead.spec import Outcome, State, Transaction, pairs
+from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
+from bulkhead.spec.state import VmState, VmWord
+from bulkhead.spec.transaction import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("campaign")]
+CALLS = 5000
+"""All pairs but a few of the rarest are seen by then; the full count is `inv conform`'s."""
+
+
+def test_every_step_is_the_specified_one() -> None:
+    findings = campaign.on_qemu(CALLS, seed=1)
+    assert findings.calls >= CALLS
+    assert findings.successes > 0.3 * findings.calls
+    assert len(findings.missing) <= 4, findings.missing
+    assert {board.smmu for board in findings.boards} == {False, True}
+    assert set(findings.counts) <= set(pairs.reachable()), "what is proved to be unreachable was seen"
+
+
+def test_thorough_mode_compares_everything_after_each_step() -> None:
+    assert campaign.on_qemu(40, seed=2, thorough=True).calls >= 40
+
+
+def otherwise(
+    definition: Callable[..., None], change: Callable[[Transaction, Any], None]
+) -> Callable[..., Outcome]:
+    """A specification that says something else beside."""
+
+    def defined(t: Transaction, **arguments: Any) -> None:
+        definition(t, **arguments)
+        change(t, arguments["vm"])
+
+    def call(state: State, **arguments: Any) -> Outcome:
+        return run(state, partial(defined, **arguments))
+
+    return call
+
+
+def killed_otherwise(t: Transaction, vm: Any) -> None:
+    """A VM that is killed is free at once."""
+    t.set_vm(vm, VmWord.STATE, VmState.FREE)
+
+
+def shares_counted(t: Transaction, vm: Any) -> None:
+    """A VM that shares a page is flagged."""
+    t.set_vm(vm, VmWord.FLAGS, 1)
+
+
+def test_a_call_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(oracle.CALLS, "vm_kill", otherwise(DEFINITIONS["vm_kill"], killed_otherwise))
+    with pytest.raises(CheckFailed, match=r"vm_kill\(vm=") as caught:
+        campaign.on_qemu(600, seed=3)
+    assert "specified is" in str(caught.value)
+    assert "inv conform --backend qemu --calls 600 --seed 3" in str(caught.value)
+
+
+def test_a_step_of_a_vm_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(booted.STEPS, "share", otherwise(STEP_DEFINITIONS["share"], shares_counted))
+    with pytest.raises(CheckFailed, match=r"share\(vm="):
+        campaign.on_qemu(600, seed=4)
+
+
+def test_a_pair_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path))
+    findings = campaign.Findings("qemu", 1, {campaign.SECOND_TOUCH: "why"})
+    findings.counts.update({pair: 1 for pair in pairs.reachable()[1:] if pair != campaign.SECOND_TOUCH})
+    path = campaign.conclude(findings, 100, 1.0)
+    assert results.read(path).data["undecided"] == {str(campaign.SECOND_TOUCH): "why"}
+    with pytest.raises(CheckFailed, match="never seen: host_split: 1"):
+        campaign.conclude(findings, campaign.ALL, 1.0)

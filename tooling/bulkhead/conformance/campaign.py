@@ -1,0 +1,160 @@
+"""Conformance of booted machines: as many steps as are asked for, on one machine after the other, and what they showed.
+
+Trust label: TOOL. A seed determines every step.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from bulkhead.conformance.aim import Aim
+from bulkhead.conformance.booted import BootedOracle
+from bulkhead.conformance.machine import Machine
+from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.trial import Judge, Trial
+from bulkhead.errors import BulkheadError, CheckFailed
+from bulkhead.image.build import build
+from bulkhead.provision import qemu as program
+from bulkhead.report import results
+from bulkhead.spec import pairs
+from bulkhead.spec.pairs import Pair
+
+LIFE = 2500
+"""Steps on one machine before the next, which has all its blocks whole and untouched again."""
+SHORT_LIFE = 300
+"""Steps on a machine without an SMMU."""
+ALL = 20_000
+"""Calls after which every pair must have been seen."""
+EVERYTHING = 10_000
+"""More blocks than there are."""
+SECOND_TOUCH = Pair("first_touch", "1. NOT_OWNED(1)")
+
+
+@dataclass(frozen=True)
+class Board:
+    """A machine that took part."""
+
+    cpus: int
+    frames: int
+    smmu: bool
+    calls: int
+
+
+@dataclass
+class Findings:
+    """What the steps of one backend showed. `undecided` are the pairs that it cannot show, and why."""
+
+    backend: str
+    seed: int
+    undecided: dict[Pair, str]
+    counts: Counter[Pair] = field(default_factory=Counter)
+    successes: int = 0
+    boards: list[Board] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """Steps taken."""
+        return sum(self.counts.values())
+
+    @property
+    def missing(self) -> list[Pair]:
+        """Pairs that should be seen and were not."""
+        return [pair for pair in pairs.reachable() if not self.counts[pair] and pair not in self.undecided]
+
+    def command(self, calls: int) -> str:
+        """What does the same again."""
+        return f"inv conform --backend {self.backend} --calls {calls} --seed {self.seed}"
+
+    def data(self) -> dict[str, Any]:
+        """As results are kept."""
+        return {
+            "backend": self.backend,
+            "calls": self.calls,
+            "successes": self.successes,
+            "sequences": len(self.boards),
+            "machines": [asdict(board) for board in self.boards],
+            "pairs": {str(pair): self.counts[pair] for pair in pairs.reachable()},
+            "unreachable": [str(pair) for pair in pairs.unreachable()],
+            "undecided": {str(pair): why for pair, why in self.undecided.items()},
+            "seed": self.seed,
+        }
+
+
+def wanted(*, smmu: bool, without: Collection[Pair]) -> list[Pair]:
+    """The pairs that a machine with or without an SMMU can show."""
+    windows = [pair for pair in pairs.reachable() if pair.step in ("dma_allow", "dma_revoke")]
+    refusals = [pair for pair in windows if pair.label == "1. NOT_SUPPORTED"]
+    beyond = {*(refusals if smmu else set(windows) - set(refusals)), *without}
+    return [pair for pair in pairs.reachable() if pair not in beyond]
+
+
+def live(judge: Judge, findings: Findings, calls: int, steps: int, *, smmu: bool) -> None:
+    """One machine, from its boot on. CheckFailed says what differs, and how to see it again."""
+    number = len(findings.boards)
+    choices = Random(f"{findings.seed}/{number}")
+    aim = Aim(choices, wanted(smmu=smmu, without=findings.undecided), findings.counts)
+    trial = Trial(judge, aim, choices)
+    layout = judge.machine.layout
+    replay = findings.command(calls)
+    try:
+        trial.run(steps)
+    except AssertionError as error:
+        raise CheckFailed(f"{error}\n  machine {number}, step {trial.steps}", where=replay) from error
+    except BulkheadError as error:
+        error.hint = f"{error.hint or ''}\n  to see it again: {replay}".strip()
+        raise
+    findings.successes += trial.successes
+    findings.boards.append(Board(layout.cpus, layout.frames, smmu, trial.steps))
+
+
+def on_qemu(calls: int = ALL, seed: int = 0, *, thorough: bool = False) -> Findings:
+    """The shipped image in QEMU. `thorough` compares the whole state after each step. CheckFailed."""
+    why = "two CPUs must touch a block at the same time, and the answer goes to nobody"
+    findings = Findings("qemu", seed or secrets.randbelow(1 << 32), {SECOND_TOUCH: why})
+    images, executable = build("pinned", "payload"), str(program.ensure())
+    while findings.calls < calls:
+        smmu = bool(findings.boards)
+        steps = min(LIFE, calls - findings.calls) if smmu else min(SHORT_LIFE, calls)
+        backend = QemuBackend(images, executable, cpus=2 if smmu else 3, untouched=EVERYTHING, smmu=smmu)
+        try:
+            judge = BootedOracle(Machine(backend), thorough=thorough)
+            live(judge, findings, calls, steps, smmu=smmu)
+        finally:
+            backend.close()
+    return findings
+
+
+def conclude(findings: Findings, calls: int, seconds: float) -> Path:
+    """Keeps what was found. CheckFailed if pairs are missing after so many calls that all must have been seen."""
+    where = results.write(
+        "conform", findings.backend, findings.data(), command=findings.command(calls), seconds=seconds
+    )
+    if calls >= ALL and findings.missing:
+        raise CheckFailed(
+            f"never seen: {', '.join(map(str, findings.missing))}", where=findings.command(calls)
+        )
+    return where
+
+
+def main(backend: str, *, calls: int = ALL, seed: int = 0, thorough: bool = False) -> None:
+    """Runs, prints and keeps it. CheckFailed at a difference."""
+    started = time.monotonic()
+    findings = on_qemu(calls, seed, thorough=thorough)
+    seconds = time.monotonic() - started
+    where = conclude(findings, calls, seconds)
+    seen = len(findings.counts)
+    print(
+        f"{findings.calls} steps on {len(findings.boards)} machines agree with the specification, "
+        f"{100 * findings.successes // findings.calls} % successes, {seen} pairs seen, "
+        f"{len(findings.missing)} missing, {seconds:.0f} s; seed {findings.seed}"
+    )
+    for pair in findings.missing:
+        print(f"  not seen: {pair}")
+    print(f"results: {where}")
