@@ -16,7 +16,7 @@ HOST = FrameRecord(Kind.HOST)
 BLOCK_LEAF, LEAF, TABLE = 0x7FD, 0x7FF, 3
 SLOT = BLOCK_IPA >> 21 & 511
 SECRET = b"what was in the block before it "
-ENDS = (0, BLOCK // 2, BLOCK - PAGE)
+ENDS = (0, BLOCK // 2, BLOCK - PAGE, BLOCK - len(SECRET))
 
 
 def number(machine: Machine, block: int) -> int:

@@ -24,9 +24,18 @@ RANGES = (
     (RAM, PAGE, RAM + PAGE, PAGE, RAM + (1 << 30), PAGE, (1 << 39) - PAGE, PAGE),
 )
 """RAM ranges that vm_create accepts, base and size in turn."""
+NEARLY = (
+    ((1 << 39) - PAGE, 2 * PAGE, 0, 0, 0, 0, 0, 0),
+    (1 << 39, PAGE, 0, 0, 0, 0, 0, 0),
+    (RAM, PAGE, RAM, PAGE, 0, 0, 0, 0),
+    (RAM + PAGE, PAGE, RAM, PAGE, 0, 0, 0, 0),
+    (0, 0, RAM, PAGE, 0, 0, 0, 0),
+    (RAM, PAGE, PAGE, 0, 0, 0, 0, 0),
+)
+"""RAM ranges that it refuses, each for one reason: too long, beyond the end, overlapping, descending, a gap, a base."""
 IPAS = (RAM, RAM + PAGE, RAM + (2 << 20), RAM + (1 << 30), 0, (1 << 39) - PAGE)
 """Addresses in those ranges; few, so that they meet."""
-ODD = (0, 1, 7, PAGE - 1, PAGE, BLOCK, 1 << 38, 1 << 39, 1 << 48, 1 << 63, MASK, MASK & -PAGE)
+ODD = (0, 1, 2, 7, 8, 9, 63, 64, PAGE - 1, PAGE, BLOCK, 1 << 38, 1 << 39, 1 << 48, 1 << 63, MASK, MASK & -PAGE)
 """Numbers that are seldom right."""
 SPLITS = 3
 """Blocks that may be split, the one that boot splits among them."""
@@ -136,13 +145,14 @@ class Proposer:
 
     def _odd(self) -> int:
         engine = self.machine.blocks(Kind.ENGINE)[-1]
+        end = self.machine.address(self.machine.layout.frames)
         whole = self.machine.blocks(Kind.HOST)[0]
         given = [
             address for kind, found in self._by_kind.items() if kind != Kind.HOST for address, _ in found
         ]
         some = self.random.choice(given)  # at least the host's own table is there
         return self.random.choice(
-            (*ODD, engine, whole, some, some, some, some + 1, self.random.getrandbits(64))
+            (*ODD, end, end - PAGE, engine, whole, some, some, some, some + 1, self.random.getrandbits(64))
         )
 
     def _slot(self, *states: VmState) -> int:
@@ -158,8 +168,8 @@ class Proposer:
 
     def _vm_create(self) -> dict[str, int]:
         names = [name for name in ARGUMENTS["vm_create"] if name.startswith("ram")]
-        ranges = dict(zip(names, self.random.choice(RANGES), strict=True))
-        vcpus = self.random.choice((1, 1, 1, 2, 8))
+        ranges = dict(zip(names, self.random.choice(RANGES if self.random.random() < 0.9 else NEARLY), strict=True))
+        vcpus = self.random.choice((1, 1, 1, 1, 2, 2, 8, 9))
         return {
             "vm": self._slot(VmState.FREE),
             "root": self._frame(Kind.HOST),
