@@ -1,6 +1,6 @@
 """The host sees the whole register of which a VM stores a byte."""
 
-from bulkhead.defects import Edit, attacks, defect
+from bulkhead.defects import Edit, defect, suite
 
 DEFECT = defect(
     breaks="P6",
@@ -9,5 +9,5 @@ DEFECT = defect(
         "trap::vcpu_register(vcpu, (esr >> 16 & 31) as usize) & low_bits(size)",
         "trap::vcpu_register(vcpu, (esr >> 16 & 31) as usize)",
     ),
-    found_by=attacks("exits"),
+    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

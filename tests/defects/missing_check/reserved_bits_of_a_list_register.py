@@ -9,5 +9,5 @@ DEFECT = defect(
         ("let is_sound = value & !allowed == 0\n        && value"),
         ("let is_sound = value | allowed != 0\n        && value"),
     ),
-    found_by=suite("tests/native/test_vcpus.py", backend="host"),
+    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

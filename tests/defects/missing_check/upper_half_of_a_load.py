@@ -9,5 +9,5 @@ DEFECT = defect(
         "let value = reply & low_bits(size);",
         "let value = reply;",
     ),
-    found_by=suite("tests/native/test_exits.py", backend="host"),
+    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

@@ -9,5 +9,5 @@ DEFECT = defect(
         "    if !hw.exchange_frame_record(frame, off, transit) {",
         "    if !hw.exchange_frame_record(frame, hw.frame_record(frame), transit) {",
     ),
-    found_by=suite("tests/native/test_guest_calls.py", backend="qemu"),
+    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

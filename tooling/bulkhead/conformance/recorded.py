@@ -7,6 +7,7 @@ reset of a vCPU's context are one event there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from bulkhead.conformance.host import Event
 from bulkhead.spec import events
@@ -65,9 +66,15 @@ OPERANDS = {
 UNSPECIFIED = {"Lock", "Unlock", "SetVmWord", "ClearVm", "ExchangeVmState", "SetException"}
 
 
-def as_specified(recorded: Sequence[Event]) -> list[events.Event]:
-    """The specification's events. KeyError for an effect that no call may have."""
-    return list(_translate(recorded))
+@dataclass(frozen=True)
+class KeepLock:
+    """The ownership lock was taken and not given back: no step may end so."""
+
+
+def as_specified(recorded: Sequence[Event]) -> list[events.Event | KeepLock]:
+    """The specification's events, and `KeepLock`. KeyError for an effect that no call may have."""
+    locks = [event.name for event in recorded if event.name in ("Lock", "Unlock")]
+    return [*_translate(recorded), *([KeepLock()] if locks[-1:] == ["Lock"] else [])]
 
 
 def _translate(recorded: Sequence[Event]) -> Iterator[events.Event]:
