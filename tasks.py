@@ -116,11 +116,19 @@ def debug(_: Context, vmlinux: str = "") -> None:
 
 
 @command
-def conform(_: Context, backend: str = "qemu", calls: int = 20000, seed: int = 0, thorough: bool = False) -> None:
-    """Steps that the specification judges, on a booted machine, until all that it can show was seen."""
+def conform(
+    _: Context,
+    backend: str = "qemu",
+    calls: int = 0,
+    seed: int = 0,
+    thorough: bool = False,
+    serial: str = "qemu",
+    power: str = "",
+) -> None:
+    """Steps that the specification judges, on `qemu` or `metal` (`--serial PATH[:baud]`; without it in QEMU, too)."""
     from bulkhead.conformance import campaign
 
-    campaign.main(backend, calls=calls, seed=seed, thorough=thorough)
+    campaign.main(backend, calls=calls, seed=seed, thorough=thorough, serial=serial, power=power)
 
 
 @command

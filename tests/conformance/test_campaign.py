@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
-from bulkhead.conformance import booted, campaign, oracle
+from bulkhead.conformance import blind, booted, campaign, oracle
 from bulkhead.errors import CheckFailed
 from bulkhead.report import results
-from bulkhead.spec import Outcome, State, Transaction, pairs
+from bulkhead.spec import CALLS, STEPS, Outcome, State, Transaction, pairs
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
+from bulkhead.spec.calls.frames import need_frame, withdraw_from_host
 from bulkhead.spec.state import VmState, VmWord
-from bulkhead.spec.transaction import run
+from bulkhead.spec.transaction import Refused, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("campaign")]
-CALLS = 5000
+MANY, SHORT = 5000, 700
 """All pairs but a few of the rarest are seen by then; the full count is `inv conform`'s."""
 
 
 def test_every_step_is_the_specified_one() -> None:
-    findings = campaign.on_qemu(CALLS, seed=1)
-    assert findings.calls >= CALLS
+    findings = campaign.on_qemu(MANY, seed=1)
+    assert findings.calls >= MANY
     assert findings.successes > 0.3 * findings.calls
     assert len(findings.missing) <= 4, findings.missing
     assert {board.smmu for board in findings.boards} == {False, True}
     assert set(findings.counts) <= set(pairs.reachable()), "what is proved to be unreachable was seen"
+
+
+def test_what_the_host_sees_over_a_line_is_as_specified() -> None:
+    findings = campaign.on_metal(SHORT, seed=1)
+    assert findings.calls >= SHORT
+    assert findings.successes > 0.3 * findings.calls
+    assert len(findings.missing) <= 40, findings.missing
+    assert {pair.step for pair in findings.counts} == {*CALLS, *STEPS} - {"first_touch"}
+
+
+def test_what_the_host_sees_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A specification by which a page that comes back stays out of the host's reach."""
+
+    def stays_away(t: Transaction, frame: Any) -> None:
+        DEFINITIONS["reclaim"](t, frame)
+        with suppress(Refused):
+            withdraw_from_host(t, need_frame(t, frame, 1))
+
+    def call(state: State, **arguments: Any) -> Outcome:
+        return run(state, partial(stays_away, **arguments))
+
+    monkeypatch.setitem(blind.CALLS, "reclaim", call)
+    with pytest.raises(CheckFailed, match=r"reclaim\(frame=.*\n +the host reaches 0x") as caught:
+        campaign.on_metal(300, seed=2)
+    assert "inv conform --backend metal --calls 300 --seed 2" in str(caught.value)
 
 
 def test_thorough_mode_compares_everything_after_each_step() -> None:

@@ -19,6 +19,7 @@ from bulkhead.conformance.oracle import Oracle
 from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.conformance.recorded import CONTEXT_PC, CONTEXT_X0
 from bulkhead.conformance.snapshot import unpack
+from bulkhead.inspect.records import Kind
 from bulkhead.spec import ARGUMENTS, STEPS, Outcome, State
 from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import EXIT
@@ -32,6 +33,8 @@ class BootedOracle(Oracle):
         assert isinstance(machine.backend, PayloadBackend)
         self.payload = machine.backend
         self._caller = Caller(machine.backend)
+        self.programs = frozenset(machine.blocks(Kind.HOST))
+        """As boot leaves the machine, the host has touched only what its program is in."""
 
     @property
     def state(self) -> State:

@@ -15,11 +15,14 @@ from random import Random
 from typing import Any
 
 from bulkhead.conformance.aim import Aim
+from bulkhead.conformance.blind import BlindOracle
 from bulkhead.conformance.booted import BootedOracle
 from bulkhead.conformance.machine import Machine
+from bulkhead.conformance.oracle import DMA_WINDOWS
 from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.seat import NAMES, PSEUDO_TERMINAL, starter
 from bulkhead.conformance.trial import Judge, Trial
-from bulkhead.errors import BulkheadError, CheckFailed
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.image.build import build
 from bulkhead.provision import qemu as program
 from bulkhead.report import results
@@ -34,6 +37,8 @@ ALL = 20_000
 """Calls after which every pair must have been seen."""
 EVERYTHING = 10_000
 """More blocks than there are."""
+SHORT = 2000
+"""Steps of the short form, on metal."""
 SECOND_TOUCH = Pair("first_touch", "1. NOT_OWNED(1)")
 
 
@@ -131,6 +136,29 @@ def on_qemu(calls: int = ALL, seed: int = 0, *, thorough: bool = False) -> Findi
     return findings
 
 
+def on_metal(
+    calls: int = SHORT, seed: int = 0, *, serial: str = PSEUDO_TERMINAL, power: str = ""
+) -> Findings:
+    """The payload over a serial line, reset between lives; what the host sees is compared. CheckFailed."""
+    touched = "all blocks have been touched when this backend starts"
+    undecided = {pair: touched for pair in pairs.reachable() if "NOT_CLEARED" in pair.label}
+    undecided |= {pair: touched for pair in pairs.reachable() if pair.step == "first_touch"}
+    backend = starter("metal", "pinned", serial, power)()
+    try:
+        has_smmu = Machine(backend).ok("features").results["features"] & DMA_WINDOWS != 0
+        beyond = {*pairs.reachable()} - {*wanted(smmu=has_smmu, without=())}
+        undecided |= dict.fromkeys(beyond, f"the machine has {'an' if has_smmu else 'no'} SMMU")
+        findings = Findings("metal", seed or secrets.randbelow(1 << 32), undecided)
+        while findings.calls < calls:
+            if findings.boards:
+                backend.reset()
+            steps = min(LIFE, calls - findings.calls)
+            live(BlindOracle(Machine(backend)), findings, calls, steps, smmu=has_smmu)
+    finally:
+        backend.close()
+    return findings
+
+
 def conclude(findings: Findings, calls: int, seconds: float) -> Path:
     """Keeps what was found. CheckFailed if pairs are missing after so many calls that all must have been seen."""
     where = results.write(
@@ -143,10 +171,26 @@ def conclude(findings: Findings, calls: int, seconds: float) -> Path:
     return where
 
 
-def main(backend: str, *, calls: int = ALL, seed: int = 0, thorough: bool = False) -> None:
-    """Runs, prints and keeps it. CheckFailed at a difference."""
+def main(
+    backend: str,
+    *,
+    calls: int = 0,
+    seed: int = 0,
+    thorough: bool = False,
+    serial: str = PSEUDO_TERMINAL,
+    power: str = "",
+) -> None:
+    """Runs, prints and keeps it; without `calls`, as many as the backend is worth. CheckFailed at a difference."""
     started = time.monotonic()
-    findings = on_qemu(calls, seed, thorough=thorough)
+    match backend:
+        case "qemu":
+            calls = calls or ALL
+            findings = on_qemu(calls, seed, thorough=thorough)
+        case "metal":
+            calls = calls or SHORT
+            findings = on_metal(calls, seed, serial=serial, power=power)
+        case _:
+            raise InvalidInput(f"there is no backend '{backend}'", hint=f"choose from {', '.join(NAMES)}")
     seconds = time.monotonic() - started
     where = conclude(findings, calls, seconds)
     seen = len(findings.counts)

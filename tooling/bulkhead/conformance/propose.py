@@ -35,7 +35,25 @@ NEARLY = (
 """RAM ranges that it refuses, each for one reason: too long, beyond the end, overlapping, descending, a gap, a base."""
 IPAS = (RAM, RAM + PAGE, RAM + (2 << 20), RAM + (1 << 30), 0, (1 << 39) - PAGE)
 """Addresses in those ranges; few, so that they meet."""
-ODD = (0, 1, 2, 7, 8, 9, 63, 64, PAGE - 1, PAGE, BLOCK, 1 << 38, 1 << 39, 1 << 48, 1 << 63, MASK, MASK & -PAGE)
+ODD = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    9,
+    63,
+    64,
+    PAGE - 1,
+    PAGE,
+    BLOCK,
+    1 << 38,
+    1 << 39,
+    1 << 48,
+    1 << 63,
+    MASK,
+    MASK & -PAGE,
+)
 """Numbers that are seldom right."""
 SPLITS = 3
 """Blocks that may be split, the one that boot splits among them."""
@@ -168,7 +186,9 @@ class Proposer:
 
     def _vm_create(self) -> dict[str, int]:
         names = [name for name in ARGUMENTS["vm_create"] if name.startswith("ram")]
-        ranges = dict(zip(names, self.random.choice(RANGES if self.random.random() < 0.9 else NEARLY), strict=True))
+        ranges = dict(
+            zip(names, self.random.choice(RANGES if self.random.random() < 0.9 else NEARLY), strict=True)
+        )
         vcpus = self.random.choice((1, 1, 1, 1, 2, 2, 8, 9))
         return {
             "vm": self._slot(VmState.FREE),

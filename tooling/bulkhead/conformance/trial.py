@@ -6,7 +6,7 @@ a machine is a `Judge`: the booted engine with raw memory (`booted`), or as the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from random import Random
 from typing import Protocol
 
@@ -36,6 +36,11 @@ class Judge(Protocol):
     @property
     def state(self) -> State:
         """As specified."""
+        ...
+
+    @property
+    def programs(self) -> Collection[int]:
+        """Addresses of the blocks that the host program needs."""
         ...
 
     def write(self, address: int, data: bytes) -> None:
@@ -74,10 +79,7 @@ class Trial:
         self.judge, self.aim, self.random = judge, aim, random
         self.machine = judge.machine
         self.steps = self.successes = 0
-        base, state = self.machine.layout.ram_base, self.state
-        blocks = range(self.machine.layout.blocks)
-        self._programs = {base + n * BLOCK for n in blocks if state.block[n].kind == Kind.HOST}
-        """Blocks that the host program is in; it must keep them."""
+        self._programs = judge.programs
         self._busy_at = BUSY_EVERY // 2
         self._vm_splits = 0
         aim.forget()
