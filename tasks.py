@@ -72,6 +72,14 @@ def defects(_: Context, name: str = "", list: bool = False, jobs: int = 2, recor
 
 
 @command
+def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> None:
+    """Calls of several CPUs at once in QEMU: each history must have an explanation; `--replay FILE` repeats one."""
+    from bulkhead.conformance.histories import cli
+
+    cli.main(count, seed, replay)
+
+
+@command
 def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200) -> None:
     """Storms on the booted engine (goes on where it was interrupted), then random calls against the specification."""
     from bulkhead.conformance import soak as conformance

@@ -1,10 +1,10 @@
 //! Calls and programs on any CPU: one mailbox per secondary (trust label: UNTRUSTED).
 //!
-//! States: OFF → (cpu_on) STARTING → IDLE ⇄ CALL, PROGRAM or STORM (the boot CPU filled it in) → IDLE. The registers belong
-//! to the boot CPU in IDLE and to the secondary otherwise; the state word hands them over. A watchdog on
+//! States: OFF → (cpu_on) STARTING → IDLE ⇄ CALL, PROGRAM, STORM or HISTORY (the boot CPU filled it in) → IDLE. The
+//! registers belong to the boot CPU in IDLE and to the secondary otherwise; the state word hands them over. A watchdog on
 //! the CPU's timer ends a `vcpu_run` of a VM that never exits. A program is awaited only when its end is asked for.
 
-use crate::storm;
+use crate::{history, storm};
 use bulkhead_abi::{BootInfo, CPUS_MAX, NO_DEADLINE};
 use bulkhead_el1::{boot, cpu, gic, hvc, probe};
 use bulkhead_link::message::Refusal;
@@ -16,6 +16,7 @@ const IDLE: u8 = 2;
 const CALL: u8 = 3;
 const PROGRAM: u8 = 4;
 const STORM: u8 = 5;
+const HISTORY: u8 = 6;
 
 /// Longest time a VM may run in one call, microseconds.
 const WATCHDOG: u64 = 200_000;
@@ -92,6 +93,10 @@ fn serve(boot: &BootInfo, index: usize, mailbox: &Mailbox) {
         }
         STORM => {
             storm::run(boot, index);
+            mailbox.state.store(IDLE, Ordering::Release);
+        }
+        HISTORY => {
+            history::play(index);
             mailbox.state.store(IDLE, Ordering::Release);
         }
         _ => return,
@@ -198,4 +203,16 @@ pub fn storm(boot: &BootInfo) -> Result<(), Refusal> {
         cpu::relax();
     }
     MAILBOXES.iter().take(cpus).skip(1).try_for_each(wait_idle)
+}
+
+/// Plays the program that `history` holds on the first `cpus` CPUs, this one among them.
+pub fn history(boot: &BootInfo, cpus: usize) -> Result<(), Refusal> {
+    history::overture();
+    let others = || MAILBOXES.iter().enumerate().take(cpus).skip(1);
+    for (index, mailbox) in others() {
+        mailbox.request(&[0; 18], HISTORY)?;
+        gic::kick(boot, index);
+    }
+    history::play(0);
+    others().try_for_each(|(_, mailbox)| wait_idle(mailbox))
 }

@@ -3,11 +3,13 @@
 //!
 //! Operations: `ping`, `cpu_on {cpu}`, `call {cpu, regs}`, `calls {cpu, class, regs}`, `read {address, length}`, `write {address, data}`,
 //! `survey {address, step, count}`, `execute {address}`, `begin {cpu, address}`, `finish {cpu}`,
-//! `storm {seed, steps, ..}`. It holds no policy and no state beyond one mailbox per secondary CPU ([`mailbox`]).
+//! `storm {seed, steps, ..}`, `history {cpus, program}`. It holds no policy and no state beyond one mailbox per
+//! secondary CPU ([`mailbox`]).
 #![no_std]
 #![no_main]
 
 mod access;
+mod history;
 mod mailbox;
 mod storm;
 
@@ -89,6 +91,11 @@ fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &m
                 reply.u64(name, count);
             }
             Ok(())
+        }
+        "history" => {
+            let cpus = history::prepare(request, boot.cpus as usize)?;
+            mailbox::history(boot, cpus)?;
+            history::tell(request, reply)
         }
         _ => Err(Refusal::request("unknown operation")),
     }

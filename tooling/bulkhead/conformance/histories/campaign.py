@@ -1,0 +1,199 @@
+"""Histories on a machine: made, judged, counted. Trust label: TOOL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from bulkhead.conformance import invariants
+from bulkhead.conformance.backend import BLOCK, PAGE
+from bulkhead.conformance.machine import Machine
+from bulkhead.conformance.oracle import unpack_record
+from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.snapshot import WORD, Snapshot, frame_record_address, unpack
+from bulkhead.errors import CheckFailed
+from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, VM_WORDS, Kind, VmState
+
+from .memory import Look, differences
+from .model import World
+from .program import History, Program, Step, decode, encode
+from .propose import FREE_BLOCKS, Resources, propose, tidy
+from .search import Explanation, Search, Unexplained
+
+FRAMES = 24
+"""Frames that a program may use."""
+SPARE_BLOCKS = FREE_BLOCKS + 2
+CHECK_EVERY = 250
+"""Histories between two looks at everything."""
+DMA_WINDOWS = 1
+LIMIT = 30.0
+"""Seconds that a program may take."""
+CHUNK = 80
+"""Calls that clear away in one message, beside a program."""
+
+
+@dataclass
+class Counts:
+    """What has been seen."""
+
+    histories: int = 0
+    explained: int = 0
+    calls: int = 0
+    overlapping: int = 0
+    reordered: int = 0
+    busy: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A program, what came of it, and whether that has an explanation."""
+
+    program: Program
+    history: History
+    verdict: Explanation | Unexplained
+
+
+class Ground:
+    """A machine in QEMU on which programs are carried out, each after the other has been cleared away."""
+
+    def __init__(self, backend: QemuBackend, random: Random, cpus: int) -> None:
+        self.backend, self.random, self.cpus = backend, random, cpus
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.machine = Machine(self.backend)
+        self.has_dma = self.machine.ok("features").results["features"] & DMA_WINDOWS
+        self.split = self.backend.layout.split_block
+        self.cleared: list[Step] = []
+
+    def resources(self) -> Resources:
+        """Frames and blocks for the next program; a new boot if too few blocks are whole."""
+        blocks = self.machine.blocks(Kind.HOST)
+        if len(blocks) < SPARE_BLOCKS:
+            self.backend.reset()
+            self._prepare()
+            blocks = self.machine.blocks(Kind.HOST)
+        owned = {frame for step in self.cleared for frame in step.arguments.values()}
+        free = [frame for frame in self._frames(Kind.HOST) if frame not in owned]
+        return Resources(free[:FRAMES], blocks[-SPARE_BLOCKS:])
+
+    def _frames(self, kind: Kind) -> list[int]:
+        """Frames of the block that boot has split."""
+        return [frame for frame, word in self._records((self.split,)) if word & 15 == kind]
+
+    def _records(self, blocks: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+        """Frames of split blocks that are not all the engine's, and their records as words."""
+        for block in blocks:
+            data = self.backend.physical(
+                frame_record_address(self.backend.layout, block), BLOCK // PAGE * WORD
+            )
+            yield from ((block + n * PAGE, word) for n, word in enumerate(unpack(data)) if word)
+
+    def next(self) -> Judged:
+        """One history."""
+        resources = self.resources()
+        return self.carry_out(propose(self.random, resources, self.cpus, bool(self.has_dma)))
+
+    def place(self, program: Program) -> Program:
+        """The program about blocks that are whole now."""
+        blocks = tuple(self.resources().blocks)
+        if len(program.blocks) > len(blocks):
+            raise CheckFailed(f"a program about {len(program.blocks)} blocks; {len(blocks)} are whole")
+        moved = dict(zip(program.blocks, blocks, strict=False))
+
+        def there(value: int) -> int:
+            return moved.get(value & -BLOCK, value & -BLOCK) | value & (BLOCK - 1)
+
+        steps = tuple(
+            replace(step, arguments={key: there(value) for key, value in step.arguments.items()})
+            for step in program.steps
+        )
+        return Program(steps, tuple(moved.values()), program.cpus)
+
+    def carry_out(self, program: Program) -> Judged:
+        """A program, after what the last one has left is cleared away."""
+        watched = sorted({self.split, *program.blocks, *self._cleared_blocks()})
+        while len(self.cleared) > CHUNK:
+            judged = self._perform(self.cleared[:CHUNK], Program((), (), 1), watched)
+            if isinstance(judged.verdict, Unexplained):
+                return judged
+            self.cleared = self.cleared[CHUNK:]
+        judged = self._perform(self.cleared, program, watched)
+        self.cleared = list(self._clearing(tuple(watched)))
+        return judged
+
+    def _perform(self, first: list[Step], program: Program, watched: list[int]) -> Judged:
+        """`first` by CPU 0 alone, then the program."""
+        steps = [*first, *program.steps, *tidy(program.cpus)]
+        before = Look.take(self.machine, watched)
+        request = {"cpus": program.cpus, "program": encode(steps)}
+        history = decode(steps, self.backend.link.call("history", request, timeout=LIMIT)["history"])
+        verdict = self._judge(history, before, Look.take(self.machine, watched))
+        return Judged(program, history[len(first) :], verdict)
+
+    def _cleared_blocks(self) -> set[int]:
+        """Blocks that the steps which clear away are about."""
+        return {
+            address & -BLOCK
+            for step in self.cleared
+            for name, address in step.arguments.items()
+            if name in ("frame", "block", "table")
+        }
+
+    def _judge(self, history: History, before: Look, after: Look) -> Explanation | Unexplained:
+        changed = before.changed(after)
+        search = Search(
+            history,
+            lambda world: list(differences(changed, after, world.state)),
+            lambda vm: after.word("vm", vm * 64 + 32) if vm < VM_SLOTS else 0,
+        )
+        return search.explain(World(before.state(self.has_dma), (None,) * self.backend.layout.cpus))
+
+    def _clearing(self, blocks: tuple[int, ...]) -> Iterator[Step]:
+        """Calls that take everything back, from the records."""
+        kinds = [(block, self.machine.block_record(block).kind) for block in blocks]
+        split = tuple(block for block, kind in kinds if kind == Kind.SPLIT)
+        owned = [(frame, unpack_record(word)) for frame, word in self._records(split) if word != Kind.HOST]
+        for block, kind in kinds:
+            if kind == Kind.DMA:
+                yield Step(0, 0, "dma_revoke", {"block": block})
+        words = unpack(self.backend.physical(self.backend.layout.vm_records, VM_SLOTS * VM_RECORD.size))
+        states = dict(enumerate(words[::VM_WORDS]))
+        slots = [slot for slot, state in states.items() if state != VmState.FREE]
+        for slot in slots:
+            if states[slot] != VmState.DYING:
+                yield Step(0, 0, "vm_kill", {"vm": slot})
+        for frame, record in owned:
+            if record.kind in (Kind.VM_PAGE, Kind.VCPU):
+                yield Step(0, 0, "reclaim", {"frame": frame})
+        for block, kind in kinds:
+            if kind == Kind.VM_PAGE:
+                yield Step(0, 0, "reclaim_block", {"block": block})
+        for level in (3, 2):
+            for frame, record in owned:
+                if record.kind == Kind.VM_TABLE and record.level == level:
+                    yield Step(0, 0, "table_reclaim", {"table": frame})
+        for slot in slots:
+            yield Step(0, 0, "vm_destroy", {"vm": slot})
+
+    def check(self) -> None:
+        """Everything that holds of a machine at rest, over all its memory."""
+        invariants.check(Snapshot.take(self.machine))
+
+
+def count(counts: Counts, judged: Judged) -> None:
+    """Add a history to what has been seen."""
+    counts.histories += 1
+    together = [event for event in judged.history if event.step.round == 1]
+    counts.calls += len(together)
+    counts.overlapping += any(
+        one.overlaps(other) for one in together for other in together if one.step.cpu < other.step.cpu
+    )
+    counts.outcomes.update(f"{event.step.name}: {event.reply.status}" for event in together)
+    if isinstance(judged.verdict, Explanation):
+        counts.explained += 1
+        counts.reordered += judged.verdict.reordered
+        counts.busy += judged.verdict.busy

@@ -1,0 +1,124 @@
+"""Whether a history has an explanation: an order of atomic steps that fits real time, all answers and the final memory.
+
+Trust label: TOOL. Linearizability as M. Herlihy and J. Wing define it (TOPLAS 12(3), 1990), for calls that are one
+atomic step or several. The search goes depth first and takes what began first first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bulkhead.errors import CheckFailed
+
+from .model import Rest, Unlike, World, begin, lock_answers
+from .program import Event, History, changed_otherwise
+
+Item = TypeVar("Item")
+STEPS_MAX = 300_000
+"""Atomic steps that one search may try."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Events in the order of their first atomic steps, and the world behind them."""
+
+    order: tuple[Event, ...]
+    world: World
+    busy: int
+    """Events that answered BUSY because another held the lock."""
+
+    @property
+    def reordered(self) -> bool:
+        """Whether no order explains it in which every event takes place before those that began later."""
+        return list(self.order) != sorted(self.order, key=lambda event: event.began)
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """Why not: the order that came farthest, and what is wrong behind it."""
+
+    order: tuple[Event, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass
+class Node:
+    """A place in the search: what each CPU does next, the world, and the order so far."""
+
+    left: tuple[tuple[Event, ...], ...]
+    open: tuple[Rest | None, ...]
+    world: World
+    order: tuple[Event, ...]
+
+
+class Search:
+    """One history. `differences` says what memory and a final world differ in; `counters` is for `activate`, by VM."""
+
+    def __init__(
+        self, history: History, differences: Callable[[World], Sequence[str]], counters: Callable[[int], int]
+    ) -> None:
+        self.history, self.differences, self.counters = history, differences, counters
+        self.tried = 0
+        self.best: tuple[tuple[int, int], Unexplained] | None = None
+
+    def explain(self, world: World) -> Explanation | Unexplained:
+        """An order from `world` on, or why there is none. CheckFailed if the search takes too long."""
+        damage = [text for text in map(changed_otherwise, self.history) if text]
+        if damage:
+            return Unexplained((), tuple(damage))
+        busy = list(lock_answers(self.history))
+        dropped = {id(event) for event, holders in busy if holders}
+        events = [event for event in self.history if id(event) not in dropped]
+        cpus = sorted({event.step.cpu for event in events})
+        left = tuple(tuple(event for event in events if event.step.cpu == cpu) for cpu in cpus)
+        found = self._from(Node(left, (None,) * len(left), world, ()))
+        if found is None:
+            assert self.best is not None
+            return self.best[1]
+        return Explanation(found.order, found.world, len(dropped))
+
+    def _from(self, node: Node) -> Node | None:
+        waiting = [number for number, events in enumerate(node.left) if events]
+        if not waiting:
+            reasons = tuple(self.differences(node.world))
+            if not reasons:
+                return node
+            self._note(node, reasons)
+            return None
+        first_end = min(node.left[number][0].ended for number in waiting)
+        for number in sorted(waiting, key=lambda number: node.left[number][0].began):
+            if node.left[number][0].began < first_end:
+                found = self._take(node, number)
+                if found is not None:
+                    return found
+        return None
+
+    def _take(self, node: Node, number: int) -> Node | None:
+        """The next atomic step of a CPU, and all that may follow."""
+        self.tried += 1
+        if self.tried > STEPS_MAX:
+            raise CheckFailed(
+                f"no order found in {STEPS_MAX} steps", hint="the program has too many calls at once"
+            )
+        event, rest = node.left[number][0], node.open[number]
+        step = rest or begin(event, self.counters(event.step.arguments.get("vm", 0)))
+        try:
+            taken = step(node.world)
+        except Unlike as unlike:
+            self._note(node, (str(unlike),))
+            return None
+        left = _with(node.left, number, node.left[number][1:]) if taken.rest is None else node.left
+        order = node.order if rest else (*node.order, event)
+        return self._from(Node(left, _with(node.open, number, taken.rest), taken.world, order))
+
+    def _note(self, node: Node, reasons: tuple[str, ...]) -> None:
+        """Keep the order that explains most events, then the one with the fewest differences."""
+        rank = (sum(map(len, node.left)), len(reasons))
+        if self.best is None or rank < self.best[0]:
+            self.best = (rank, Unexplained(node.order, reasons))
+
+
+def _with(items: tuple[Item, ...], number: int, item: Item) -> tuple[Item, ...]:
+    return (*items[:number], item, *items[number + 1 :])
