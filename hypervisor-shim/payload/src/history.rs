@@ -1,8 +1,9 @@
 //! Histories: a few CPUs make the calls and accesses of a small program at once, and it is noted what each answered and
 //! when (trust label: UNTRUSTED).
 //!
-//! The boot CPU makes the steps of round 0 alone. Then the CPUs meet before each further round and take their steps
-//! of it in order, each after a delay. Before and after every step a CPU draws the next number of one sequence that all
+//! The boot CPU takes the steps of round 0 alone. Then the CPUs meet before each further round and take their steps
+//! of it in order, each after a delay. They meet again, up to a bound, if one was late: in an emulator a CPU is a thread
+//! that waits for a processor like any other, and steps of one that sleeps overlap nobody's. Before and after every step a CPU draws the next number of one sequence that all
 //! share: a step that ended before another one began has the lower numbers.
 //!
 //! A program is a string of little-endian words, for each step: CPU, round, kind, number of registers (a byte each, low
@@ -22,6 +23,10 @@ const HISTORY_MAX: usize = 8000;
 /// Longest time at a barrier, and of a vCPU's turn, microseconds.
 const PATIENCE: u64 = 2_000_000;
 const TURN: u64 = 100_000;
+
+/// A meeting at which nobody was late, and how long the CPUs try, microseconds.
+const PROMPT: u64 = 20;
+const TRYING: u64 = 20_000;
 
 /// Kinds of steps. A call is HVC #0 with x0 to x17.
 const CALL: u64 = 0;
@@ -50,7 +55,8 @@ static ROUNDS: AtomicU64 = AtomicU64::new(0);
 static CPUS: AtomicU64 = AtomicU64::new(0);
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
-static LATE: AtomicBool = AtomicBool::new(false);
+static ABSENT: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 /// What an unused register holds, so that a change shows.
 const fn filler(register: usize) -> u64 {
@@ -88,7 +94,7 @@ pub fn prepare(request: &Request, cpus: usize) -> Result<usize, Refusal> {
     ROUNDS.store(rounds, Ordering::Relaxed);
     CPUS.store(taking_part as u64, Ordering::Relaxed);
     [&SEQUENCE, &ARRIVED].map(|number| number.store(0, Ordering::Relaxed));
-    LATE.store(false, Ordering::Relaxed);
+    ABSENT.store(false, Ordering::Relaxed);
     Ok(taking_part)
 }
 
@@ -99,30 +105,61 @@ pub fn overture() {
 
 /// This CPU's steps of all other rounds.
 pub fn play(index: usize) {
+    let mut meetings = Meetings { held: 0, index };
     for round in 1..=ROUNDS.load(Ordering::Relaxed) {
-        if !meet(round) {
+        if !meetings.gather() {
             return;
         }
         play_round(index, round);
     }
 }
 
-/// Waits until all CPUs are before `round`, for a bounded time.
-fn meet(round: u64) -> bool {
-    let all = CPUS.load(Ordering::Relaxed) * round;
-    ARRIVED.fetch_add(1, Ordering::AcqRel);
-    let deadline = cpu::now().saturating_add(cpu::ticks(PATIENCE));
-    let mut turns = 0_u32;
-    while ARRIVED.load(Ordering::Acquire) < all {
-        turns = turns.wrapping_add(1);
-        if turns % 4096 == 0 && cpu::now() > deadline {
-            LATE.store(true, Ordering::Relaxed);
-        }
-        if LATE.load(Ordering::Relaxed) {
-            return false;
+/// Where the CPUs of a program meet; each has one.
+struct Meetings {
+    held: u64,
+    index: usize,
+}
+
+impl Meetings {
+    /// Meets until all come promptly, or long enough; false if a CPU did not come at all.
+    fn gather(&mut self) -> bool {
+        let first = cpu::now();
+        loop {
+            let start = cpu::now();
+            if !(self.meet() && self.meet()) {
+                return false;
+            }
+            if self.index == 0 {
+                let (prompt, enough) = (start + cpu::ticks(PROMPT), first + cpu::ticks(TRYING));
+                GO.store(!(prompt..enough).contains(&cpu::now()), Ordering::Relaxed);
+            }
+            if !self.meet() {
+                return false;
+            }
+            if GO.load(Ordering::Relaxed) {
+                return true;
+            }
         }
     }
-    true
+
+    /// Waits until all CPUs are here, for a bounded time.
+    fn meet(&mut self) -> bool {
+        self.held += 1;
+        let all = CPUS.load(Ordering::Relaxed) * self.held;
+        ARRIVED.fetch_add(1, Ordering::AcqRel);
+        let deadline = cpu::now().saturating_add(cpu::ticks(PATIENCE));
+        let mut turns = 0_u32;
+        while ARRIVED.load(Ordering::Acquire) < all {
+            turns = turns.wrapping_add(1);
+            if turns % 4096 == 0 && cpu::now() > deadline {
+                ABSENT.store(true, Ordering::Relaxed);
+            }
+            if ABSENT.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 fn play_round(index: usize, round: u64) {
@@ -177,7 +214,7 @@ fn access(kind: u64, registers: &mut [u64; REGISTERS]) {
 
 /// `history`: what came of the program. `sent` is the request once more: only registers that changed are told.
 pub fn tell(sent: &Request, reply: &mut Answer) -> Result<(), Refusal> {
-    if LATE.load(Ordering::Relaxed) {
+    if ABSENT.load(Ordering::Relaxed) {
         return Err(Refusal::state("the CPUs did not meet in time"));
     }
     let mut bytes = [0; HISTORY_MAX];

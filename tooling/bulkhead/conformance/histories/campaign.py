@@ -14,9 +14,10 @@ from bulkhead.conformance.oracle import unpack_record
 from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.conformance.snapshot import WORD, Snapshot, frame_record_address, unpack
 from bulkhead.errors import CheckFailed
-from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, VM_WORDS, Kind, VmState
+from bulkhead.inspect.records import Kind, VmState
+from bulkhead.spec.state import VmWord
 
-from .memory import Look, differences
+from .memory import Mirror
 from .model import World
 from .program import History, Program, Step, decode, encode
 from .propose import FREE_BLOCKS, Resources, propose, tidy
@@ -67,6 +68,7 @@ class Ground:
         self.machine = Machine(self.backend)
         self.has_dma = self.machine.ok("features").results["features"] & DMA_WINDOWS
         self.split = self.backend.layout.split_block
+        self.mirror = Mirror(self.machine, self.has_dma)
         self.cleared: list[Step] = []
 
     def resources(self) -> Resources:
@@ -115,24 +117,23 @@ class Ground:
 
     def carry_out(self, program: Program) -> Judged:
         """A program, after what the last one has left is cleared away."""
-        watched = sorted({self.split, *program.blocks, *self._cleared_blocks()})
+        watched = (self.split, *program.blocks, *self._cleared_blocks())
+        self.mirror.watch(watched)
         while len(self.cleared) > CHUNK:
-            judged = self._perform(self.cleared[:CHUNK], Program((), (), 1), watched)
+            judged = self._perform(self.cleared[:CHUNK], Program((), (), 1))
             if isinstance(judged.verdict, Unexplained):
                 return judged
             self.cleared = self.cleared[CHUNK:]
-        judged = self._perform(self.cleared, program, watched)
-        self.cleared = list(self._clearing(tuple(watched)))
+        judged = self._perform(self.cleared, program)
+        self.cleared = list(self._clearing(watched))
         return judged
 
-    def _perform(self, first: list[Step], program: Program, watched: list[int]) -> Judged:
+    def _perform(self, first: list[Step], program: Program) -> Judged:
         """`first` by CPU 0 alone, then the program."""
-        steps = [*first, *program.steps, *tidy(program.cpus)]
-        before = Look.take(self.machine, watched)
+        steps = [*first, *program.steps, *tidy(program)]
         request = {"cpus": program.cpus, "program": encode(steps)}
         history = decode(steps, self.backend.link.call("history", request, timeout=LIMIT)["history"])
-        verdict = self._judge(history, before, Look.take(self.machine, watched))
-        return Judged(program, history[len(first) :], verdict)
+        return Judged(program, history[len(first) :], self._judge(history))
 
     def _cleared_blocks(self) -> set[int]:
         """Blocks that the steps which clear away are about."""
@@ -143,25 +144,35 @@ class Ground:
             if name in ("frame", "block", "table")
         }
 
-    def _judge(self, history: History, before: Look, after: Look) -> Explanation | Unexplained:
-        changed = before.changed(after)
+    def _judge(self, history: History) -> Explanation | Unexplained:
+        changed = self.mirror.refresh()
+        offsets = self.mirror.look.views["vm"][VmWord.COUNTER_OFFSET :: VmWord.COUNT]
         search = Search(
-            history,
-            lambda world: list(differences(changed, after, world.state)),
-            lambda vm: after.word("vm", vm * 64 + 32) if vm < VM_SLOTS else 0,
+            lambda world: list(self.mirror.differences(changed, world.path)),
+            lambda vm: offsets[vm] if vm < len(offsets) else 0,
         )
-        return search.explain(World(before.state(self.has_dma), (None,) * self.backend.layout.cpus))
+        loaded: tuple[int | None, ...] = (None,) * self.backend.layout.cpus
+        for event in (event for event in history if event.step.round == 0):
+            alone = search.explain([event], World(self.mirror.state, loaded), at_rest=False)
+            if isinstance(alone, Unexplained):
+                return alone
+            self.mirror.advance(alone.world.path)
+            loaded = alone.world.loaded
+        together = [event for event in history if event.step.round]
+        verdict = search.explain(together, World(self.mirror.state, loaded))
+        if isinstance(verdict, Explanation):
+            self.mirror.advance(verdict.world.path)
+        return verdict
 
     def _clearing(self, blocks: tuple[int, ...]) -> Iterator[Step]:
         """Calls that take everything back, from the records."""
-        kinds = [(block, self.machine.block_record(block).kind) for block in blocks]
+        kinds = [(block, self.machine.block_record(block).kind) for block in sorted(set(blocks))]
         split = tuple(block for block, kind in kinds if kind == Kind.SPLIT)
         owned = [(frame, unpack_record(word)) for frame, word in self._records(split) if word != Kind.HOST]
         for block, kind in kinds:
             if kind == Kind.DMA:
                 yield Step(0, 0, "dma_revoke", {"block": block})
-        words = unpack(self.backend.physical(self.backend.layout.vm_records, VM_SLOTS * VM_RECORD.size))
-        states = dict(enumerate(words[::VM_WORDS]))
+        states = dict(enumerate(self.mirror.look.views["vm"][:: VmWord.COUNT]))
         slots = [slot for slot, state in states.items() if state != VmState.FREE]
         for slot in slots:
             if states[slot] != VmState.DYING:

@@ -1,12 +1,12 @@
-"""The machine's memory before and after a history, as the specification's state, and what two of them differ in.
+"""The machine's memory beside the specification's state, which is kept along with it from history to history.
 
-Trust label: TOOL. Records, descriptors and VM records are looked at as a whole, RAM in the blocks that the program is
+Trust label: TOOL. Records, descriptors and VM records are looked at as a whole, RAM in the blocks that programs are
 about. What a vCPU's context holds is the engine's own affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,9 +16,10 @@ from bulkhead.conformance.snapshot import WORD, unpack
 from bulkhead.conformance.walk import Memory
 from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, Kind
 from bulkhead.spec import Config, Record, State, plain
+from bulkhead.spec.plain import MAPS, PlainMap
 from bulkhead.spec.words import Word
 
-WORDS_IN_BLOCK = BLOCK // WORD
+PER_BLOCK = BLOCK // WORD
 RECORDS = ("block", "frame")
 """Maps of the state whose values are records."""
 
@@ -27,13 +28,12 @@ RECORDS = ("block", "frame")
 class Look:
     """Raw memory of a machine at rest: arrays by the names of the specification's maps, RAM by number of a block."""
 
-    layout: Layout
     arrays: dict[str, bytes]
     blocks: dict[int, bytes]
 
     @classmethod
-    def take(cls, memory: Memory, blocks: Sequence[int]) -> Look:
-        """Read from a machine; `blocks` are physical addresses."""
+    def take(cls, memory: Memory, blocks: Iterable[int]) -> Look:
+        """Read from a machine; `blocks` by number."""
         layout, read = memory.layout, memory.physical
         arrays = {
             "block": read(layout.block_records, layout.blocks * WORD),
@@ -42,9 +42,7 @@ class Look:
             "dma_entry": read(layout.dma_level2, layout.blocks * WORD),
             "vm": read(layout.vm_records, VM_SLOTS * VM_RECORD.size),
         }
-        return cls(
-            layout, arrays, {(block - layout.ram_base) // BLOCK: read(block, BLOCK) for block in blocks}
-        )
+        return cls(arrays, {block: read(layout.ram_base + block * BLOCK, BLOCK) for block in blocks})
 
     @cached_property
     def views(self) -> dict[str, memoryview]:
@@ -59,79 +57,115 @@ class Look:
     def word(self, name: str, key: int) -> int:
         """A word of a map. KeyError for RAM that was not looked at."""
         if name == "ram":
-            return self.ram[key // WORDS_IN_BLOCK][key % WORDS_IN_BLOCK]
+            return self.ram[key // PER_BLOCK][key % PER_BLOCK]
         return self.views[name][key]
 
-    def changed(self, after: Look) -> dict[str, dict[int, int]]:
-        """Words that differ: map → key → new value."""
-        found = {name: dict(_changed(data, after.arrays[name], 0)) for name, data in self.arrays.items()}
+    def words(self, name: str, keys: range) -> memoryview:
+        """Words of a map; those of RAM are in one block."""
+        if name == "ram":
+            first = keys.start % PER_BLOCK
+            return self.ram[keys.start // PER_BLOCK][first : first + len(keys)]
+        return self.views[name][keys.start : keys.stop]
+
+    def changed(self, after: Look) -> dict[str, set[int]]:
+        """Keys of words that differ, by map, where both have looked."""
+        found = {name: set(_changed(data, after.arrays[name], 0)) for name, data in self.arrays.items()}
         found["ram"] = {
-            key: word
-            for block, data in self.blocks.items()
-            for key, word in _changed(data, after.blocks[block], block * WORDS_IN_BLOCK)
+            key
+            for block in self.blocks.keys() & after.blocks.keys()
+            for key in _changed(self.blocks[block], after.blocks[block], block * PER_BLOCK)
         }
         return found
 
-    def state(self, has_dma: int) -> State:
-        """As the specification sees it."""
 
-        views, ram = self.views, self.ram
-
-        def words(name: str) -> plain.PlainMap[Word]:
-            return plain.PlainMap[Word]({}, views[name].__getitem__)
-
-        def records(name: str) -> plain.PlainMap[Record]:
-            return plain.PlainMap({}, lambda key: unpack_record(views[name][key]))
-
-        layout = self.layout
-        return State(
-            Config(layout.ram_base, layout.frames, layout.cpus, has_dma),
-            block=records("block"),
-            frame=records("frame"),
-            ram=plain.PlainMap[Word]({}, lambda key: ram[key // WORDS_IN_BLOCK][key % WORDS_IN_BLOCK]),
-            host_entry=words("host_entry"),
-            dma_entry=words("dma_entry"),
-            vm=words("vm"),
-            digest=plain.sha256,
-        )
-
-
-def _changed(before: bytes, after: bytes, first: int) -> Iterator[tuple[int, int]]:
+def _changed(before: bytes, after: bytes, first: int) -> Iterator[int]:
     if before == after:
         return
     for start in range(0, len(before), PAGE):
         old, new = before[start : start + PAGE], after[start : start + PAGE]
         if old != new:
-            for n, (one, other) in enumerate(zip(unpack(old), unpack(new), strict=True)):
-                if one != other:
-                    yield first + start // WORD + n, other
+            words = zip(unpack(old), unpack(new), strict=True)
+            yield from (first + start // WORD + n for n, (one, other) in enumerate(words) if one != other)
 
 
-def differences(changed: dict[str, dict[int, int]], after: Look, state: State) -> Iterator[str]:
-    """What memory has and `state` does not, or the other way round; `changed` is what changed in memory."""
-    for name, actual in changed.items():
-        plain_map = getattr(state, name)
-        suspects = {key for key in actual if _as_word(plain_map[key]) != after.word(name, key)}
-        suspects |= {
-            key for key, value in plain_map.changed().items() if _as_word(value) != after.word(name, key)
+class Mirror:
+    """The specification's state of a machine: `state`, which `advance` replaces."""
+
+    def __init__(self, memory: Memory, has_dma: int) -> None:
+        self.memory, self.layout = memory, memory.layout
+        self.look = Look.take(memory, ())
+        self._touched: dict[str, set[int]] = {name: set() for name in MAPS}
+        self._ram = plain.fresh_memory(self.layout.frames * PAGE)
+        views = {name: memoryview(bytearray(data)).cast("Q") for name, data in self.look.arrays.items()}
+        records = {name: _records(views[name]) for name in RECORDS}
+        self.state = plain.from_grounds(
+            Config(self.layout.ram_base, self.layout.frames, self.layout.cpus, has_dma),
+            block=records["block"],
+            frame=records["frame"],
+            ram=plain.Words(self._ram),
+            host_entry=plain.Words(views["host_entry"]),
+            dma_entry=plain.Words(views["dma_entry"]),
+            vm=plain.Words(views["vm"]),
+        )
+
+    def watch(self, blocks: Iterable[int]) -> None:
+        """From now on `refresh` looks at the RAM of these blocks, given by physical address, and no others."""
+        numbers = {(block - self.layout.ram_base) // BLOCK for block in blocks}
+        kept = {number: data for number, data in self.look.blocks.items() if number in numbers}
+        for number in numbers - kept.keys():
+            kept[number] = self.memory.physical(self.layout.ram_base + number * BLOCK, BLOCK)
+            self._ram[number * PER_BLOCK : (number + 1) * PER_BLOCK] = memoryview(kept[number]).cast("Q")
+        self.look = Look(self.look.arrays, kept)
+
+    def refresh(self) -> dict[str, set[int]]:
+        """Look again at a machine at rest; keys of the words that have changed, by map."""
+        self._touched = {name: set() for name in MAPS}
+        before, self.look = self.look, Look.take(self.memory, self.look.blocks)
+        return before.changed(self.look)
+
+    def differences(self, changed: dict[str, set[int]], path: Sequence[State]) -> Iterator[str]:
+        """What memory has and the last state of `path` does not, or the other way round.
+
+        `changed` is what changed in memory, `path` the states through which the specification went.
+        """
+        for name in MAPS:
+            final = getattr(path[-1], name)
+            suspects = changed[name].union(self._touched[name], *self._suspects(name, path))
+            for key in sorted(suspects):
+                wanted, got = _as_word(final[key]), self.look.word(name, key)
+                if wanted != got and not (name == "ram" and _is_context(path[-1], key)):
+                    place = _name(name, key, self.layout)
+                    yield f"{place} is {_show(name, got)}; specified is {_show(name, wanted)}"
+
+    def _suspects(self, name: str, path: Sequence[State]) -> Iterator[set[int]]:
+        """Keys that the states change, less those that they make zero and that are zero in memory, too."""
+        layers: dict[int, PlainMap[Word]] = {
+            id(layer): layer for layer in (getattr(state, name) for state in path)
         }
-        suspects |= set(_surely_not_zero(plain_map, after) if name == "ram" else ())
-        for key in sorted(suspects):
-            wanted, got = _as_word(plain_map[key]), after.word(name, key)
-            if wanted != got and not (name == "ram" and _is_context(state, key)):
-                yield f"{_name(name, key, after.layout)} is {_show(name, got)}; specified is {_show(name, wanted)}"
+        for layer in layers.values():
+            yield set(layer.changed())
+            for keys, _, same in layer.spans():
+                words = self.look.words(name, keys)
+                if not same:
+                    yield set(keys)
+                elif words.tobytes().count(0) != len(keys) * WORD:
+                    yield {keys.start + n for n, word in enumerate(words) if word}
+
+    def advance(self, path: Sequence[State]) -> None:
+        """The last state of `path`, which begins with `state`, is the present one. `refresh` has looked already."""
+        for name in MAPS:
+            self._touched[name].update(*self._suspects(name, path))
+        for state in reversed(path):
+            for name in MAPS:
+                getattr(state, name).merge()
+
+
+def _records(view: memoryview) -> plain.Sparse[Record]:
+    return plain.Sparse({}, lambda key: unpack_record(view[key]))
 
 
 def _as_word(value: Word | Record) -> int:
     return value if isinstance(value, int) else pack_record(value)
-
-
-def _surely_not_zero(ram: plain.PlainMap[int], after: Look) -> Iterator[int]:
-    """Words of ranges that got one value, 0, and are something else."""
-    for words, _ in ram.ranges():
-        block = words.start // WORDS_IN_BLOCK
-        if after.blocks[block].count(0) != BLOCK:
-            yield from (words.start + n for n, word in enumerate(after.ram[block]) if word)
 
 
 def _is_context(state: State, word: int) -> bool:

@@ -23,16 +23,31 @@ NEVER_LOCKED = ("vcpu_run", "vcpu_put")
 
 @dataclass(frozen=True)
 class World:
-    """The specification's state, and which frame's vCPU each CPU has loaded."""
+    """The specification's state, which frame's vCPU each CPU has loaded, and the world that this one came of."""
 
     state: State
     loaded: tuple[int | None, ...]
+    before: World | None = None
+
+    def then(self, state: State, loaded: tuple[int | None, ...] | None = None) -> World:
+        """The world behind an atomic step."""
+        return World(state, self.loaded if loaded is None else loaded, self)
 
     def with_record(self, frame: int, record: Record) -> World:
         """The same, but for the record of a frame."""
         state = replace(self.state, frame=self.state.frame.copy())
         state.frame.set(frame, record, True)
-        return replace(self, state=state)
+        return self.then(state)
+
+    @property
+    def path(self) -> list[State]:
+        """All states up to this one, the first one first."""
+        states: list[State] = []
+        world: World | None = self
+        while world is not None:
+            states.append(world.state)
+            world = world.before
+        return states[::-1]
 
 
 class Unlike(Exception):
@@ -72,9 +87,10 @@ def _access(world: World, event: Event) -> World:
     if event.step.name == "load" and reaches and event.reply.results["value"] != touched.ram[word]:
         raise Unlike(f"{event} loads {event.reply.results['value']:#x}; specified is {touched.ram[word]:#x}")
     if event.step.name == "store" and reaches:
-        touched = replace(touched, ram=touched.ram.copy())
+        state, touched = touched, replace(touched, ram=touched.ram.copy())
         touched.ram.set(word, event.step.arguments["value"], True)
-    return replace(world, state=touched)
+        return world.then(state).then(touched)
+    return world.then(touched)
 
 
 def host_reaches(state: State, frame: int) -> bool:
@@ -93,7 +109,7 @@ def _call(world: World, event: Event, counter: int) -> World:
     reply = event.reply
     if (reply.regs[0], reply.detail, tuple(reply.results.values())) != _answer(outcome):
         raise Unlike(f"{event} answers {reply}; specified is {branch(outcome)}")
-    return replace(world, state=outcome.state)
+    return world.then(outcome.state)
 
 
 def _answer(outcome: Outcome) -> tuple[int, int, tuple[int, ...]]:
@@ -106,7 +122,8 @@ def _unloaded(world: World, cpu: int) -> World:
         return world
     record = world.state.frame[frame]
     loaded = (*world.loaded[:cpu], None, *world.loaded[cpu + 1 :])
-    return replace(world.with_record(frame, record._replace(parent=Run.RUNNABLE)), loaded=loaded)
+    free = world.with_record(frame, record._replace(parent=Run.RUNNABLE))
+    return free.then(free.state, loaded)
 
 
 class _Entry:
@@ -171,7 +188,7 @@ class _Entry:
     def _load(self, world: World, frame: int) -> Taken:
         free = _unloaded(world, self.cpu)
         loaded = (*free.loaded[: self.cpu], frame, *free.loaded[self.cpu + 1 :])
-        return Taken(replace(free, loaded=loaded), lambda world: self._run(world, frame))
+        return Taken(free.then(free.state, loaded), lambda world: self._run(world, frame))
 
     def _run(self, world: World, frame: int) -> Taken:
         """The VM fetches its program, which waits; an interrupt may come at any time."""

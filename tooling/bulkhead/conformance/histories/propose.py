@@ -305,6 +305,7 @@ def propose(random: Random, resources: Resources, cpus: int, has_dma: bool) -> P
     return Program(tuple(steps), tuple(resources.blocks), cpus)
 
 
-def tidy(cpus: int) -> list[Step]:
+def tidy(program: Program) -> list[Step]:
     """No CPU keeps a vCPU."""
-    return [Step(cpu, 2, "vcpu_put", {}) for cpu in range(cpus)]
+    last = max((step.round for step in program.steps), default=0)
+    return [Step(cpu, last + 1, "vcpu_put", {}) for cpu in range(program.cpus)]

@@ -54,35 +54,38 @@ class Node:
 
 
 class Search:
-    """One history. `differences` says what memory and a final world differ in; `counters` is for `activate`, by VM."""
+    """Of one machine. `differences`: what memory and a final world differ in; `counters`: for `activate`, by VM."""
 
-    def __init__(
-        self, history: History, differences: Callable[[World], Sequence[str]], counters: Callable[[int], int]
-    ) -> None:
-        self.history, self.differences, self.counters = history, differences, counters
-        self.tried = 0
-        self.best: tuple[tuple[int, int], Unexplained] | None = None
+    def __init__(self, differences: Callable[[World], Sequence[str]], counters: Callable[[int], int]) -> None:
+        self._differences, self._counters = differences, counters
+        self._at_rest = True
+        self._tried = 0
+        self._best: tuple[tuple[int, int], Unexplained] | None = None
 
-    def explain(self, world: World) -> Explanation | Unexplained:
-        """An order from `world` on, or why there is none. CheckFailed if the search takes too long."""
-        damage = [text for text in map(changed_otherwise, self.history) if text]
+    def explain(self, history: History, world: World, at_rest: bool = True) -> Explanation | Unexplained:
+        """An order from `world` on, or why there is none; `at_rest`: memory is that behind the history.
+
+        CheckFailed if the search takes too long.
+        """
+        self._at_rest, self._tried, self._best = at_rest, 0, None
+        damage = [text for text in map(changed_otherwise, history) if text]
         if damage:
             return Unexplained((), tuple(damage))
-        busy = list(lock_answers(self.history))
+        busy = list(lock_answers(history))
         dropped = {id(event) for event, holders in busy if holders}
-        events = [event for event in self.history if id(event) not in dropped]
+        events = [event for event in history if id(event) not in dropped]
         cpus = sorted({event.step.cpu for event in events})
         left = tuple(tuple(event for event in events if event.step.cpu == cpu) for cpu in cpus)
         found = self._from(Node(left, (None,) * len(left), world, ()))
         if found is None:
-            assert self.best is not None
-            return self.best[1]
+            assert self._best is not None
+            return self._best[1]
         return Explanation(found.order, found.world, len(dropped))
 
     def _from(self, node: Node) -> Node | None:
         waiting = [number for number, events in enumerate(node.left) if events]
         if not waiting:
-            reasons = tuple(self.differences(node.world))
+            reasons = tuple(self._differences(node.world)) if self._at_rest else ()
             if not reasons:
                 return node
             self._note(node, reasons)
@@ -97,13 +100,13 @@ class Search:
 
     def _take(self, node: Node, number: int) -> Node | None:
         """The next atomic step of a CPU, and all that may follow."""
-        self.tried += 1
-        if self.tried > STEPS_MAX:
+        self._tried += 1
+        if self._tried > STEPS_MAX:
             raise CheckFailed(
                 f"no order found in {STEPS_MAX} steps", hint="the program has too many calls at once"
             )
         event, rest = node.left[number][0], node.open[number]
-        step = rest or begin(event, self.counters(event.step.arguments.get("vm", 0)))
+        step = rest or begin(event, self._counters(event.step.arguments.get("vm", 0)))
         try:
             taken = step(node.world)
         except Unlike as unlike:
@@ -116,8 +119,8 @@ class Search:
     def _note(self, node: Node, reasons: tuple[str, ...]) -> None:
         """Keep the order that explains most events, then the one with the fewest differences."""
         rank = (sum(map(len, node.left)), len(reasons))
-        if self.best is None or rank < self.best[0]:
-            self.best = (rank, Unexplained(node.order, reasons))
+        if self._best is None or rank < self._best[0]:
+            self._best = (rank, Unexplained(node.order, reasons))
 
 
 def _with(items: tuple[Item, ...], number: int, item: Item) -> tuple[Item, ...]:
