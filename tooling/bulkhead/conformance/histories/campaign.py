@@ -10,14 +10,13 @@ from random import Random
 from bulkhead.conformance import invariants
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.machine import Machine
-from bulkhead.conformance.oracle import unpack_record
 from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.conformance.snapshot import WORD, Snapshot, frame_record_address, unpack
 from bulkhead.errors import CheckFailed
 from bulkhead.inspect.records import Kind, VmState
 from bulkhead.spec.state import VmWord
 
-from .memory import Mirror
+from .memory import Mirror, unpack_record
 from .model import World
 from .program import History, Program, Step, decode, encode
 from .propose import FREE_BLOCKS, Resources, propose, tidy
