@@ -203,9 +203,8 @@ fn take_step(index: usize, step: &Step, kind: u64, registers: &mut [u64; REGISTE
 fn access(kind: u64, registers: &mut [u64; REGISTERS]) {
     let [address, value, ..] = *registers;
     // SAFETY: the tester chose the address; one that hits the payload itself ends the test, nothing more.
-    let done = unsafe {
-        if kind == LOAD { probe::read(address, 8) } else { probe::write(address, value, 8).map(|()| value) }
-    };
+    let done =
+        unsafe { if kind == LOAD { probe::read(address, 8) } else { probe::write(address, value, 8).map(|()| value) } };
     match done {
         Ok(value) => registers[..2].copy_from_slice(&[0, value]),
         Err(syndrome) => registers[0] = syndrome,

@@ -16,10 +16,10 @@ from bulkhead.errors import CheckFailed
 from bulkhead.inspect.records import Kind, VmState
 from bulkhead.spec.state import VmWord
 
-from .memory import Mirror, unpack_record
+from .memory import Changed, Mirror, unpack_record
 from .model import World
 from .program import History, Program, Step, decode, encode
-from .propose import FREE_BLOCKS, Resources, propose, tidy
+from .propose import FREE_BLOCKS, Conflicts, Resources, Stage, conflict, tidy
 from .search import Explanation, Search, Unexplained
 
 FRAMES = 24
@@ -30,8 +30,8 @@ CHECK_EVERY = 250
 DMA_WINDOWS = 1
 LIMIT = 30.0
 """Seconds that a program may take."""
-CHUNK = 80
-"""Calls that clear away in one message, beside a program."""
+CHUNK = 100
+"""Calls of CPU 0 alone in one message."""
 
 
 @dataclass
@@ -69,6 +69,8 @@ class Ground:
         self.split = self.backend.layout.split_block
         self.mirror = Mirror(self.machine, self.has_dma)
         self.cleared: list[Step] = []
+        self._setting: History = []
+        self._watched: tuple[int, ...] = ()
 
     def resources(self) -> Resources:
         """Frames and blocks for the next program; a new boot if too few blocks are whole."""
@@ -96,7 +98,13 @@ class Ground:
     def next(self) -> Judged:
         """One history."""
         resources = self.resources()
-        return self.carry_out(propose(self.random, resources, self.cpus, bool(self.has_dma)))
+        stage = Stage(self.random, resources, bool(self.has_dma))
+        program = Program(tuple(stage.steps), tuple(resources.blocks), self.cpus)
+        failed = self._set(program)
+        if failed:
+            return failed
+        drawn = conflict(Conflicts(stage, self.mirror.state), self.cpus)
+        return self._play(replace(program, steps=(*program.steps, *drawn)))
 
     def place(self, program: Program) -> Program:
         """The program about blocks that are whole now."""
@@ -116,23 +124,53 @@ class Ground:
 
     def carry_out(self, program: Program) -> Judged:
         """A program, after what the last one has left is cleared away."""
-        watched = (self.split, *program.blocks, *self._cleared_blocks())
-        self.mirror.watch(watched)
-        while len(self.cleared) > CHUNK:
-            judged = self._perform(self.cleared[:CHUNK], Program((), (), 1))
-            if isinstance(judged.verdict, Unexplained):
-                return judged
-            self.cleared = self.cleared[CHUNK:]
-        judged = self._perform(self.cleared, program)
-        self.cleared = list(self._clearing(watched))
-        return judged
+        return self._set(program) or self._play(program)
 
-    def _perform(self, first: list[Step], program: Program) -> Judged:
-        """`first` by CPU 0 alone, then the program."""
-        steps = [*first, *program.steps, *tidy(program)]
-        request = {"cpus": program.cpus, "program": encode(steps)}
-        history = decode(steps, self.backend.link.call("history", request, timeout=LIMIT)["history"])
-        return Judged(program, history[len(first) :], self._judge(history))
+    def _set(self, program: Program) -> Judged | None:
+        """Clear away and set the stage, CPU 0 alone. What memory holds is compared later."""
+        self._watched = (self.split, *program.blocks, *self._cleared_blocks())
+        self.mirror.watch(self._watched)
+        setting = [step for step in program.steps if step.round == 0]
+        steps = [*self.cleared, *setting]
+        history: History = []
+        for first in range(0, len(steps), CHUNK):
+            events = self._perform(steps[first : first + CHUNK], 1)
+            history += events
+            for event in events:
+                verdict = self._search().explain([event], self._world())
+                if isinstance(verdict, Unexplained):
+                    return Judged(program, history, verdict)
+                self.mirror.advance(verdict.world.path)
+        self._setting = history[len(self.cleared) :]
+        return None
+
+    def _play(self, program: Program) -> Judged:
+        """All CPUs, on the stage that is set."""
+        steps = [step for step in program.steps if step.round]
+        history = self._perform([*steps, *tidy(program)], program.cpus)
+        changed = self.mirror.refresh()
+        verdict = self._search(changed).explain(history, self._world())
+        if isinstance(verdict, Explanation):
+            self.mirror.advance(verdict.world.path)
+            self.mirror.agree()
+        self.cleared = list(self._clearing(self._watched))
+        return Judged(program, [*self._setting, *history], verdict)
+
+    def _perform(self, steps: list[Step], cpus: int) -> History:
+        """Steps on the machine."""
+        request = {"cpus": cpus, "program": encode(steps)}
+        return decode(steps, self.backend.link.call("history", request, timeout=LIMIT)["history"])
+
+    def _world(self) -> World:
+        """The present one; between programs no CPU has a vCPU loaded."""
+        return World(self.mirror.state, (None,) * self.backend.layout.cpus)
+
+    def _search(self, changed: Changed | None = None) -> Search:
+        """A search that ends with a comparison of memory if it is known what has changed there."""
+        return Search(
+            lambda world: [] if changed is None else list(self.mirror.differences(changed, world.path)),
+            self.mirror.counter_offset,
+        )
 
     def _cleared_blocks(self) -> set[int]:
         """Blocks that the steps which clear away are about."""
@@ -142,26 +180,6 @@ class Ground:
             for name, address in step.arguments.items()
             if name in ("frame", "block", "table")
         }
-
-    def _judge(self, history: History) -> Explanation | Unexplained:
-        changed = self.mirror.refresh()
-        offsets = self.mirror.look.views["vm"][VmWord.COUNTER_OFFSET :: VmWord.COUNT]
-        search = Search(
-            lambda world: list(self.mirror.differences(changed, world.path)),
-            lambda vm: offsets[vm] if vm < len(offsets) else 0,
-        )
-        loaded: tuple[int | None, ...] = (None,) * self.backend.layout.cpus
-        for event in (event for event in history if event.step.round == 0):
-            alone = search.explain([event], World(self.mirror.state, loaded), at_rest=False)
-            if isinstance(alone, Unexplained):
-                return alone
-            self.mirror.advance(alone.world.path)
-            loaded = alone.world.loaded
-        together = [event for event in history if event.step.round]
-        verdict = search.explain(together, World(self.mirror.state, loaded))
-        if isinstance(verdict, Explanation):
-            self.mirror.advance(verdict.world.path)
-        return verdict
 
     def _clearing(self, blocks: tuple[int, ...]) -> Iterator[Step]:
         """Calls that take everything back, from the records."""
@@ -197,7 +215,8 @@ class Ground:
 def count(counts: Counts, judged: Judged) -> None:
     """Add a history to what has been seen."""
     counts.histories += 1
-    together = [event for event in judged.history if event.step.round == 1]
+    last = max(step.round for step in judged.program.steps)
+    together = [event for event in judged.history if 0 < event.step.round <= last]
     counts.calls += len(together)
     counts.overlapping += any(
         one.overlaps(other) for one in together for other in together if one.step.cpu < other.step.cpu

@@ -16,6 +16,7 @@ from bulkhead.conformance.walk import Memory
 from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, Kind
 from bulkhead.spec import Config, Record, State, plain
 from bulkhead.spec.plain import MAPS, PlainMap
+from bulkhead.spec.state import VmWord
 from bulkhead.spec.words import Word
 
 PER_BLOCK = BLOCK // WORD
@@ -24,6 +25,10 @@ unpack_record = cache(plain.unpack)
 pack_record = cache(plain.pack)
 RECORDS = ("block", "frame")
 """Maps of the state whose values are records."""
+Changed = dict[str, set[int]]
+"""Map → keys of words."""
+Touched = tuple[range | frozenset[int], bool]
+"""Keys that a state changes, and whether all of them became zero."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Look:
             return self.ram[keys.start // PER_BLOCK][first : first + len(keys)]
         return self.views[name][keys.start : keys.stop]
 
-    def changed(self, after: Look) -> dict[str, set[int]]:
+    def changed(self, after: Look) -> Changed:
         """Keys of words that differ, by map, where both have looked."""
         found = {name: set(_changed(data, after.arrays[name], 0)) for name, data in self.arrays.items()}
         found["ram"] = {
@@ -96,14 +101,13 @@ class Mirror:
     def __init__(self, memory: Memory, has_dma: int) -> None:
         self.memory, self.layout = memory, memory.layout
         self.look = Look.take(memory, ())
-        self._touched: dict[str, set[int]] = {name: set() for name in MAPS}
+        self._touched: dict[str, list[Touched]] = {name: [] for name in MAPS}
         self._ram = plain.fresh_memory(self.layout.frames * PAGE)
         views = {name: memoryview(bytearray(data)).cast("Q") for name, data in self.look.arrays.items()}
-        records = {name: _records(views[name]) for name in RECORDS}
         self.state = plain.from_grounds(
             Config(self.layout.ram_base, self.layout.frames, self.layout.cpus, has_dma),
-            block=records["block"],
-            frame=records["frame"],
+            block=plain.Records(views["block"]),
+            frame=plain.Records(views["frame"]),
             ram=plain.Words(self._ram),
             host_entry=plain.Words(views["host_entry"]),
             dma_entry=plain.Words(views["dma_entry"]),
@@ -119,51 +123,63 @@ class Mirror:
             self._ram[number * PER_BLOCK : (number + 1) * PER_BLOCK] = memoryview(kept[number]).cast("Q")
         self.look = Look(self.look.arrays, kept)
 
-    def refresh(self) -> dict[str, set[int]]:
-        """Look again at a machine at rest; keys of the words that have changed, by map."""
-        self._touched = {name: set() for name in MAPS}
+    def refresh(self) -> Changed:
+        """Look again at a machine at rest; keys of the words that have changed since the last time, by map."""
         before, self.look = self.look, Look.take(self.memory, self.look.blocks)
         return before.changed(self.look)
 
-    def differences(self, changed: dict[str, set[int]], path: Sequence[State]) -> Iterator[str]:
+    def differences(self, changed: Changed, path: Sequence[State]) -> Iterator[str]:
         """What memory has and the last state of `path` does not, or the other way round.
 
-        `changed` is what changed in memory, `path` the states through which the specification went.
+        `changed` is what changed in memory; `path`, which begins with `state`, is how the specification went on.
         """
         for name in MAPS:
             final = getattr(path[-1], name)
-            suspects = changed[name].union(self._touched[name], *self._suspects(name, path))
-            for key in sorted(suspects):
+            touched = [*self._touched[name], *_touched_by(name, path)]
+            for key in sorted(changed[name].union(*(self._suspects(name, one) for one in touched))):
                 wanted, got = _as_word(final[key]), self.look.word(name, key)
                 if wanted != got and not (name == "ram" and _is_context(path[-1], key)):
                     place = _name(name, key, self.layout)
                     yield f"{place} is {_show(name, got)}; specified is {_show(name, wanted)}"
 
-    def _suspects(self, name: str, path: Sequence[State]) -> Iterator[set[int]]:
-        """Keys that the states change, less those that they make zero and that are zero in memory, too."""
-        layers: dict[int, PlainMap[Word]] = {
-            id(layer): layer for layer in (getattr(state, name) for state in path)
-        }
-        for layer in layers.values():
-            yield set(layer.changed())
-            for keys, _, same in layer.spans():
-                words = self.look.words(name, keys)
-                if not same:
-                    yield set(keys)
-                elif words.tobytes().count(0) != len(keys) * WORD:
-                    yield {keys.start + n for n, word in enumerate(words) if word}
+    def _suspects(self, name: str, touched: Touched) -> Iterable[int]:
+        """Keys that were touched, less those that became zero and are zero in memory, too."""
+        keys, zeroed = touched
+        if not (zeroed and isinstance(keys, range)):
+            return keys
+        words = self.look.words(name, keys)
+        if words.tobytes().count(0) == len(keys) * WORD:
+            return ()
+        return [keys.start + n for n, word in enumerate(words) if word]
 
     def advance(self, path: Sequence[State]) -> None:
-        """The last state of `path`, which begins with `state`, is the present one. `refresh` has looked already."""
+        """The specification has gone along `path`, which begins with `state`; its last state is the present one."""
         for name in MAPS:
-            self._touched[name].update(*self._suspects(name, path))
+            self._touched[name] += _touched_by(name, path)
         for state in reversed(path):
             for name in MAPS:
                 getattr(state, name).merge()
 
+    def counter_offset(self, vm: int) -> int:
+        """What the system counter read when the VM in a slot was activated; 0 if there is no such slot."""
+        if vm >= VM_SLOTS:
+            return 0
+        place = self.layout.vm_records + (vm * VmWord.COUNT + VmWord.COUNTER_OFFSET) * WORD
+        return unpack(self.memory.physical(place, WORD))[0]
 
-def _records(view: memoryview) -> plain.Sparse[Record]:
-    return plain.Sparse({}, lambda key: unpack_record(view[key]))
+    def agree(self) -> None:
+        """Memory has been compared with the present state, and is as specified."""
+        self._touched = {name: [] for name in MAPS}
+
+
+def _touched_by(name: str, path: Sequence[State]) -> Iterator[Touched]:
+    """What the layers of a map change, each of them once."""
+    layers: dict[int, PlainMap[Word]] = {
+        id(layer): layer for layer in (getattr(state, name) for state in path)
+    }
+    for layer in layers.values():
+        yield frozenset(layer.changed()), False
+        yield from ((keys, same and _as_word(value(keys.start)) == 0) for keys, value, same in layer.spans())
 
 
 def _as_word(value: Word | Record) -> int:

@@ -12,17 +12,23 @@ from dataclasses import dataclass, field
 from random import Random
 
 from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.spec import ARGUMENTS
+from bulkhead.spec import ARGUMENTS, CALLS, State
 
 from .program import Program, Step
 
 RAM = 0x4000_0000
 CODE = 0x17FFFFFF_D503207F
 """WFI, and a branch back to it: what every vCPU executes, at the first address of its VM's RAM."""
+DRAWS = 4
+"""Calls that are drawn until one would succeed."""
 BLOCKS_OF_RAM = 4
 FREE_FRAMES = 4
 """Frames of the host that a program fights for, and whole blocks."""
 FREE_BLOCKS = 2
+DELAYS = (0, 100, 1000, 5000)
+"""Longest delays, of which a program has one, in turns of about 1.5 ns each: calls take 1 to 200 µs."""
+RALLIES, TURNS = 0.1, 4
+"""Share of programs in which all CPUs run one vCPU, and how often they do."""
 BUILDING, ACTIVE, DYING = "building", "active", "dying"
 Call = tuple[str, dict[str, int]]
 Thing = tuple[str, int]
@@ -119,10 +125,10 @@ class Stage:
 
 
 class Conflicts:
-    """Calls about things on a stage."""
+    """Calls about things on a stage that is set, and leaves the specification in `state`."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage, self.random = stage, stage.random
+    def __init__(self, stage: Stage, state: State) -> None:
+        self.stage, self.state, self.random = stage, state, stage.random
 
     def things(self) -> list[Thing]:
         """All things on the stage."""
@@ -137,7 +143,14 @@ class Conflicts:
         return found
 
     def call(self, thing: Thing) -> Call:
-        """A call, or an access, about a thing."""
+        """A call, or an access, about a thing; mostly one that would succeed if it came first."""
+        for _ in range(DRAWS):
+            name, arguments = self._any(thing)
+            if name not in CALLS or CALLS[name](self.state, **arguments).success is True:
+                break
+        return name, arguments
+
+    def _any(self, thing: Thing) -> Call:
         kind, where = thing
         name, arguments = self.random.choice(list(getattr(self, f"_about_{kind}")(where)))()
         return name, complete(name, arguments)
@@ -290,19 +303,31 @@ class Conflicts:
         yield self._plain("activate", vm=vm.slot)
 
 
-def propose(random: Random, resources: Resources, cpus: int, has_dma: bool) -> Program:
-    """The next program for so many CPUs."""
-    stage = Stage(random, resources, has_dma)
-    conflicts = Conflicts(stage)
+def conflict(conflicts: Conflicts, cpus: int) -> list[Step]:
+    """Steps for so many CPUs, in one round or a few."""
+    random = conflicts.random
     things = random.choices(conflicts.things(), k=random.choice((1, 1, 2)))
-    steps = list(stage.steps)
-    most = 3 if cpus == 2 else 2
-    scale = random.choice((0, 100, 1000, 10_000))
-    for cpu in range(cpus):
-        for _ in range(random.randint(1, most)):
-            name, arguments = conflicts.call(random.choice(things))
-            steps.append(Step(cpu, 1, name, arguments, random.randint(0, scale)))
-    return Program(tuple(steps), tuple(resources.blocks), cpus)
+    scale = random.choice(DELAYS)
+    if random.random() < RALLIES and (
+        vcpus := [where for kind, where in conflicts.things() if kind == "vcpu"]
+    ):
+        return rally(random.choice(vcpus), cpus, lambda: random.randint(0, min(scale, DELAYS[1])))
+    most = 2 if cpus == 2 else 1
+    return [
+        Step(cpu, round, *conflicts.call(random.choice(things)), delay=random.randint(0, scale))
+        for round in range(1, 1 + random.choice((1, 1, 2, 3)))
+        for cpu in range(cpus)
+        for _ in range(random.randint(1, most))
+    ]
+
+
+def rally(vcpu: int, cpus: int, delay: Callable[[], int]) -> list[Step]:
+    """All CPUs want to run the same vCPU, again and again."""
+    return [
+        Step(cpu, round, *(("vcpu_run", {"vcpu": vcpu}) if round % 2 else ("vcpu_put", {})), delay=delay())
+        for round in range(1, 1 + 2 * TURNS)
+        for cpu in range(cpus)
+    ]
 
 
 def tidy(program: Program) -> list[Step]:

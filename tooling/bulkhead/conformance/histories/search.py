@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bulkhead.errors import CheckFailed
+from bulkhead.spec.plain import MAPS
 
 from .model import Rest, Unlike, World, begin, lock_answers
 from .program import Event, History, changed_otherwise
@@ -18,6 +19,8 @@ from .program import Event, History, changed_otherwise
 Item = TypeVar("Item")
 STEPS_MAX = 300_000
 """Atomic steps that one search may try."""
+EASY = 200
+"""A search that has tried more of them remembers which ways led nowhere."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,13 @@ class Search:
 
     def __init__(self, differences: Callable[[World], Sequence[str]], counters: Callable[[int], int]) -> None:
         self._differences, self._counters = differences, counters
-        self._at_rest = True
         self._tried = 0
+        self._dead: set[object] = set()
         self._best: tuple[tuple[int, int], Unexplained] | None = None
 
-    def explain(self, history: History, world: World, at_rest: bool = True) -> Explanation | Unexplained:
-        """An order from `world` on, or why there is none; `at_rest`: memory is that behind the history.
-
-        CheckFailed if the search takes too long.
-        """
-        self._at_rest, self._tried, self._best = at_rest, 0, None
+    def explain(self, history: History, world: World) -> Explanation | Unexplained:
+        """An order from `world` on, or why there is none. CheckFailed if the search takes too long."""
+        self._tried, self._best, self._dead = 0, None, set()
         damage = [text for text in map(changed_otherwise, history) if text]
         if damage:
             return Unexplained((), tuple(damage))
@@ -85,10 +85,13 @@ class Search:
     def _from(self, node: Node) -> Node | None:
         waiting = [number for number, events in enumerate(node.left) if events]
         if not waiting:
-            reasons = tuple(self._differences(node.world)) if self._at_rest else ()
+            reasons = tuple(self._differences(node.world))
             if not reasons:
                 return node
             self._note(node, reasons)
+            return None
+        place = self._place(node)
+        if place is not None and place in self._dead:
             return None
         first_end = min(node.left[number][0].ended for number in waiting)
         for number in sorted(waiting, key=lambda number: node.left[number][0].began):
@@ -96,7 +99,15 @@ class Search:
                 found = self._take(node, number)
                 if found is not None:
                     return found
+        if place is not None:
+            self._dead.add(place)
         return None
+
+    def _place(self, node: Node) -> object | None:
+        """What decides the rest of a long search, where every CPU is between two events: other ways lead here, too."""
+        if self._tried < EASY or any(node.open):
+            return None
+        return tuple(map(len, node.left)), _signature(node.world)
 
     def _take(self, node: Node, number: int) -> Node | None:
         """The next atomic step of a CPU, and all that may follow."""
@@ -121,6 +132,21 @@ class Search:
         rank = (sum(map(len, node.left)), len(reasons))
         if self._best is None or rank < self._best[0]:
             self._best = (rank, Unexplained(node.order, reasons))
+
+
+def _signature(world: World) -> object:
+    """Equal for two worlds of one search only if they are equal."""
+    words: dict[tuple[str, object], object] = {}
+    for state in world.path:
+        for name in MAPS:
+            layer = getattr(state, name)
+            for keys, value, same in layer.spans():
+                words = {
+                    place: word for place, word in words.items() if place[0] != name or place[1] not in keys
+                }
+                words[name, keys] = value(keys.start) if same else object()
+            words |= {(name, key): value for key, value in layer.changed().items()}
+    return frozenset(words.items()), world.loaded
 
 
 def _with(items: tuple[Item, ...], number: int, item: Item) -> tuple[Item, ...]:
