@@ -9,10 +9,10 @@ import pytest
 
 from bulkhead.prove import reachability
 from bulkhead.prove.exec.errors import ProofFailed
-from bulkhead.prove.reachability import prove
+from bulkhead.prove.reachability import OfVcpus, prove
 from bulkhead.spec import CALLS, STEPS, Transaction
-from bulkhead.spec.calls import DEFINITIONS
-from bulkhead.spec.pairs import UNREACHABLE, Pair
+from bulkhead.spec.calls import DEFINITIONS, tested
+from bulkhead.spec.pairs import UNREACHABLE, Pair, pairs_in, tested_table
 from bulkhead.spec.transaction import Outcome, run
 
 pytestmark = pytest.mark.slow
@@ -22,6 +22,15 @@ def test_what_is_listed_is_all_that_is_proved() -> None:
     """The theorem of each step, asked anew."""
     found = {pair for step in (*CALLS, *STEPS) for pair in prove(step)[0]}
     assert found == set(UNREACHABLE)
+
+
+def test_alternatives_of_a_vcpus_steps_are_what_nothing_allows() -> None:
+    for step in tested.TESTED:
+        questions = OfVcpus(step)
+        everything = pairs_in(step, questions.outcome)
+        possible = tested_table()[step]
+        listed = {*everything.successes.values()} - {*possible.successes.values()}
+        assert {*questions.contradicted()} == listed, step
 
 
 @pytest.mark.parametrize("label", ["8. NEEDS_SPLIT(3)", "SUCCESS measured"])

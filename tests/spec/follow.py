@@ -18,7 +18,8 @@ from bulkhead.conformance.machine import ABI, describe, filler
 from bulkhead.conformance.recorded import as_specified
 from bulkhead.conformance.snapshot import unpack
 from bulkhead.inspect.records import VM_SLOTS, VM_WORDS
-from bulkhead.spec import dispatch, events, plain, stage2
+from bulkhead.spec import dispatch, events, pairs, plain, stage2
+from bulkhead.spec.calls import tested
 from bulkhead.spec.context import ContextWord
 from bulkhead.spec.state import Config, CpuWord, Inputs, Record, State
 from bulkhead.spec.syndrome import EC_HVC
@@ -37,14 +38,6 @@ def lazy(missing: Callable[[int], Any]) -> plain.PlainMap[Any]:
     return plain.PlainMap(plain.Sparse({}, missing))
 
 
-def branch(taken: Taken | dispatch.Called) -> str:
-    """How a step has ended: the condition that failed, or the parts that counted."""
-    outcome = taken.outcome
-    if outcome.success is not True:
-        return f"{len(outcome.needs)}. {outcome.needs[-1].label}"
-    return ", ".join(["SUCCESS", *(part.name for part in outcome.parts if part.taken is True)])
-
-
 class Follower:
     """Takes steps on a machine; AssertionError says what is not as specified."""
 
@@ -53,7 +46,7 @@ class Follower:
         self.machine, self.backend = machine, machine.backend
         self.features = machine.ok("features").results["features"]
         self.lock, self.entropy, self._draws = 0, True, 0
-        self.covered: Counter[tuple[str, str]] = Counter()
+        self.covered: Counter[pairs.Pair] = Counter()
         self.backend.events()
 
     # What the machine is before a step
@@ -251,17 +244,18 @@ class Follower:
                 number = plain.pack(value) if name in ("frame", "block") else value
                 words[(key - first) * WORD : (key - first + 1) * WORD] = number.to_bytes(WORD, "little")
             if words != after[name][1]:
-                pairs = zip(unpack(bytes(words)), unpack(bytes(after[name][1])), strict=True)
+                both = zip(unpack(bytes(words)), unpack(bytes(after[name][1])), strict=True)
                 wrong = [
                     f"{name}[{first + n:#x}] is {got:#x}; specified is {wanted:#x}"
-                    for n, (wanted, got) in enumerate(pairs)
+                    for n, (wanted, got) in enumerate(both)
                     if wanted != got
                 ]
                 raise AssertionError("\n  ".join([label, *wrong[:12]]))
         for cpu in range(self.machine.layout.cpus):
             wanted = tuple(state.cpu_word(cpu, word) for word in range(CpuWord.COUNT))
             assert self._cpu_words(cpu) == wanted, f"{label}: CPU {cpu} {self._cpu_words(cpu)}, not {wanted}"
-        self.covered[taken.name, branch(taken)] += 1
+        if taken.name in tested.TESTED:
+            self.covered[pairs.of(taken.name, taken.outcome)] += 1
 
 
 def _id(name: str) -> int:

@@ -135,7 +135,10 @@ def otherwise(name: str, change: Callable[[Any], Any]) -> dict[str, Callable[...
 
 WRONG = {
     "another answer": ("answers SUCCESS", lambda outcome: replace(outcome, status=5)),
-    "a word more": ("state of VM 0 is 0x3; .* 0x1", lambda outcome: replace(outcome, committed=outcome.before)),
+    "a word more": (
+        "state of VM 0 is 0x3; .* 0x1",
+        lambda outcome: replace(outcome, committed=outcome.before),
+    ),
 }
 
 

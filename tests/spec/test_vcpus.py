@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 
@@ -11,9 +13,13 @@ from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.spec import pairs, plain
 from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IDENTIFICATION, IGNORED, named, packed
 from bulkhead.spec.context import ContextWord, register
+from bulkhead.spec.invariants import OF_VCPUS
+from bulkhead.spec.pairs import Pair
+from bulkhead.spec.state import CpuWord, Kind, Run
 from spec.follow import Follower
 
 pytestmark = pytest.mark.host
@@ -215,12 +221,152 @@ VM_QUESTIONS = tuple(
 """What can be asked again and again."""
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random_steps(seed: int) -> None:
+SEEDS = range(4)
+IN_ARCH = {"VM: fast interrupt"}
+"""Steps that `engine/arch` decides by itself."""
+
+
+def walked(seed: int, steps: int) -> Counter[Pair]:
+    """What some random steps have shown."""
     scene = Scene(seed, features=(3, 3, 1, 0)[seed])
     walk = Walk(scene)
-    for _ in range(250):
+    for number in range(steps):
         walk.step()
-    assert len(scene.follower.covered) > 60
-    print(len(scene.follower.covered))
+        if number % 20 == 0:
+            check_loaded(scene.follower)
     scene.backend.close()
+    return scene.follower.covered
+
+
+def check_loaded(follower: Follower) -> None:
+    """Records and CPUs agree on what is loaded."""
+    state = follower.state()
+    for cpu in range(2):
+        if state.cpu_word(cpu, CpuWord.LOADED):
+            assert all(holds(state, cpu << 1) for _, holds in OF_VCPUS["cpu"])
+    first = follower.machine.layout.split_block - follower.machine.layout.ram_base >> 12
+    for frame in range(first, first + 64):
+        if state.frame[frame].kind == Kind.VCPU:
+            assert all(holds(state, frame) for _, holds in OF_VCPUS["frame"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_steps(seed: int) -> None:
+    assert len(walked(seed, 150)) > 45
+
+
+@pytest.mark.slow
+def test_every_way_through_every_definition(scene: Scene) -> None:
+    covered = Counter[Pair]()
+    for seed in SEEDS:
+        covered += walked(seed, 500)
+    for rare in (replies, deaths, sharing, questions, cpu_on_while_another_is):
+        other = Scene(0)
+        rare(other)
+        covered += other.follower.covered
+        other.backend.close()
+    missing = [str(pair) for pair in pairs.tested_pairs() if pair not in covered and pair.step not in IN_ARCH]
+    assert not missing
+
+
+def replies(scene: Scene) -> None:
+    """vcpu_run with each kind of answer, timer and place."""
+    follower, vcpu, other = scene.follower, scene.vm.contexts[0], scene.other.contexts[0]
+    follower.host(0, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
+    for before, timer, answer in product(("", "put", "another"), (False, True), ("", "host_call", "load")):
+        if timer:
+            follower.interrupt(0, 27)
+        if answer == "host_call":
+            follower.hvc(0, "host_call", 1, 2, 3)
+        if answer == "load":
+            follower.exception(0, EC["data"] << 26 | ISV | 7 | 5 << 16 | 2 << 22, DEVICE, DEVICE >> 8)
+        if before == "put":
+            follower.host(0, "vcpu_put")
+        if before == "another":
+            follower.host(0, "vcpu_run", other, 0, 0, 0, 0, 0)
+        follower.host(0, "vcpu_run", vcpu, 0xFEDC_BA98_7654_3210, LIST | 40, 0, 0, 0xA001)
+        follower.host(0, "vcpu_run", vcpu, 0xFFFF_FFFF, 0, 0, 0, 0)
+
+
+def deaths(scene: Scene) -> None:
+    """Of a VM by its own decision or by an error, once more when it is dead already, and of a vCPU."""
+    follower = scene.follower
+    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host(1, "vcpu_run", scene.other.contexts[0], 0, 0, 0, 0, 0)
+    for function in ("PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"):
+        follower.hvc(0, function)
+    follower.hvc(1, "PSCI_SYSTEM_RESET")
+    follower.hvc(1, "PSCI_SYSTEM_OFF")
+    follower.system_error(0)
+    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.hvc(0, "PSCI_CPU_OFF")
+    third = Vm(scene.machine, slot=3).activate()
+    follower.backend.events()
+    follower.host(0, "vcpu_run", third.contexts[0], 0, 0, 0, 0, 0)
+    follower.system_error(0)
+
+
+def sharing(scene: Scene) -> None:
+    """A page is offered, accepted and taken back, or given away."""
+    follower = scene.follower
+    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    for taken_back in ("unshare", "relinquish"):
+        follower.hvc(0, "share", RAM, 0, 0)
+        follower.hvc(0, "share", RAM, 0, 0)
+        for held in (True, False):
+            follower.hold_lock(held)
+            follower.host(1, "share_accept", 0, RAM)
+        follower.hold_lock(True)
+        follower.hvc(0, taken_back, RAM, 0, 0)
+        follower.exception(0, EC["data"] << 26 | 7, RAM, RAM >> 8)
+        follower.hold_lock(False)
+        follower.hvc(0, taken_back, RAM, 0, 0)
+    for far in (RAM, RAM + 2 * BLOCK, RAM + (1 << 30)):
+        follower.hvc(0, "relinquish", far, 0, 0)
+        follower.hvc(0, "unshare", far, 0, 0)
+
+
+def questions(scene: Scene) -> None:
+    """TRNG without entropy and with it, `stats` of all kinds, writes that are ignored, a block that nobody touched."""
+    follower = scene.follower
+    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    for empty, function, bits in product(
+        (True, False), ("TRNG_RND32", "TRNG_RND64"), (0, 1, 63, 64, 65, 96, 128, 192)
+    ):
+        follower.hold_entropy(empty)
+        follower.host(0, function, bits)
+        follower.hvc(0, function, bits)
+    follower.hvc(0, "TRNG_FEATURES", 0x8400_0053)
+    for kind, index in product((0, 1, 2, 3), (0, 7, 8, 63, 64, 1 << 32)):
+        follower.host(0, "stats", kind, index)
+    for register_, transfer in product(sorted(IGNORED)[::7], (3, 31)):
+        follower.exception(0, EC["system"] << 26 | register_ | transfer << 5)
+    (block,) = scene.backend.leave_untouched(1)
+    follower.host(0, "vcpu_run", block, 0, 0, 0, 0, 0)
+
+
+def cpu_on_while_another_is(scene: Scene) -> None:
+    """CPU_ON of a vCPU on whose context another CPU is working just now."""
+    follower, vcpu = scene.follower, scene.vm.contexts[1]
+    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    frame = scene.machine.index(vcpu)
+    record = plain.pack(follower.state().frame[frame]._replace(parent=Run.TRANSIT))
+    scene.backend.poke(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
+    follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
+    follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
+    follower.host(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
+
+
+def test_every_ownership_call_is_busy_while_another_cpu_has_the_lock(scene: Scene) -> None:
+    scene.follower.hold_lock(True)
+    for name in tested.LOCKED_CALLS:
+        scene.follower.host(0, name, *range(12))
+    scene.follower.hold_lock(False)
+    for name in tested.LOCKED_CALLS:
+        called = scene.follower.host(0, name, *[MASK] * 12)
+        assert called.outcome.needs[0].condition is True
+
+
+def test_an_entry_that_was_set_is_in_the_context(scene: Scene) -> None:
+    """`vcpu_set_entry`, whose context the prover leaves to the leaf that writes it."""
+    scene.follower.host(0, "vcpu_set_entry", scene.new.contexts[0], RAM + 4, 77)

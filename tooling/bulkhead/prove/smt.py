@@ -165,13 +165,13 @@ def signed_less(left: Bits, right: Bits) -> Bool:
 
 def both(*parts: Bool) -> Bool:
     """The conjunction."""
-    result: Bool = z3.And(*parts)
+    result: Bool = z3.And(*parts) if len(parts) != 1 else parts[0]
     return result
 
 
 def either(*parts: Bool) -> Bool:
     """The disjunction."""
-    result: Bool = z3.Or(*parts)
+    result: Bool = z3.Or(*parts) if len(parts) != 1 else parts[0]
     return result
 
 

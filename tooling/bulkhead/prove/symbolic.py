@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar, cast
 
-from bulkhead.spec.state import RECORD_FIELDS, Config, Map, Record, State
+from bulkhead.spec.state import RECORD_FIELDS, Config, Inputs, Map, Record, State
 from bulkhead.spec.words import Truth, Word, all_of, below, choose, minus, term
 
 from . import smt
@@ -125,6 +126,27 @@ def unknown_state(touch: Touch) -> State:
         counter=smt.variable("counter"),
         emptiness=lambda _ram, table: is_empty(term(table)),
     )
+
+
+def unknown_machine(touch: Touch) -> State:
+    """The same with what only vCPUs and calls beside ownership look at: CPUs, and all inputs."""
+    state, name = unknown_state(touch), smt.variable
+    loaded, identification = smt.function("state_cpu", 64, 64), smt.function("identification", 64, 64)
+
+    def cpu(key: Bits) -> Word:
+        touch("cpu", key)
+        return loaded(key)
+
+    inputs = Inputs(
+        name("lock"),
+        name("entropy"),
+        (name("random0"), name("random1"), name("random2")),
+        lambda register: identification(term(register)),
+        (name("counted_calls"), name("counted_exits"), name("counted_stages")),
+        (name("opaque"),),
+    )
+    config = replace(state.config, has_random=name("has_random"))
+    return replace(state, config=config, cpu=SymbolicMap[Word](cpu), inputs=inputs)
 
 
 def digest(words: tuple[Word, ...], frame: Word | None, _ram: Map[Word]) -> tuple[Word, Word, Word, Word]:

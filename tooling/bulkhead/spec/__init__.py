@@ -4,6 +4,10 @@ Trust label: STATEMENT. The same text runs on plain integers (the oracle of the 
 solver terms (the theorem about the machine code). Start with `calls.pages.map_`, which reads top-down:
 the conditions in the order of their errors, then the changes in the order in which they happen.
 
+`calls.DEFINITIONS` and `calls.STEP_DEFINITIONS` change ownership and are proved. `calls.tested` has everything else:
+`vcpu_run`, what a vCPU does, discovery. The engine is tested against these, not proved. `dispatch` leads from registers
+and syndromes to definitions; `promises` and `declassified` say what none of them may do.
+
 Use as an oracle::
 
     state = plain.from_words(...)              # or plain.from_grounds(...), on a memory image

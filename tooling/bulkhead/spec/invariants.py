@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping
 from . import stage2
 from .calls.frames import host_table_of
 from .state import (
+    CPUS_MAX,
     HOST,
     RAM_RANGES,
     VCPUS_MAX,
     VM_SLOTS,
     Config,
+    CpuWord,
     Kind,
     Record,
+    Run,
     Shared,
     State,
     VmState,
@@ -238,7 +241,35 @@ def vm_word(state: State, key: Word) -> Truth:
     )
 
 
+def cpu(state: State, key: Word) -> Truth:
+    """The vCPU that a CPU has loaded says so in its record."""
+    number, word = shift_right(key, 1), key & 1
+    frame_ = minus(state.cpu[key], 1)
+    record = state.frame[frame_]
+    here = all_of(is_split(state, frame_), record.kind == Kind.VCPU, record.parent == Run.LOADED | number)
+    return implies(all_of(word == 0, negate(state.cpu[key] == 0)), here)
+
+
+def loaded_vcpu(state: State, frame_: Word) -> Truth:
+    """A vCPU that is loaded is loaded where its record says."""
+    record = state.frame[frame_]
+    number = record.parent & Run.LOADED - 1
+    is_loaded = all_of(
+        record.parent == Run.LOADED | number,
+        below(number, CPUS_MAX),
+        state.cpu_word(number, CpuWord.LOADED) == frame_ + 1,
+    )
+    is_vcpu = all_of(is_split(state, frame_), record.kind == Kind.VCPU)
+    others = (record.parent == run for run in (Run.OFF, Run.RUNNABLE, Run.TRANSIT))
+    return implies(is_vcpu, any_of(is_loaded, *others))
+
+
 Invariant = Callable[[State, Word], Truth]
+OF_VCPUS: dict[str, tuple[tuple[str, Invariant], ...]] = {
+    "cpu": (("cpu", cpu),),
+    "frame": (("loaded_vcpu", loaded_vcpu),),
+}
+"""The same for vCPUs and CPUs, which no call that changes ownership changes: tested, not proved."""
 BY_MAP: dict[str, tuple[tuple[str, Invariant], ...]] = {
     "block": (("block", block),),
     "frame": (("frame", frame), ("host_leaf", host_leaf)),

@@ -14,10 +14,13 @@ from itertools import combinations
 from typing import NamedTuple
 
 from bulkhead.prove import smt
-from bulkhead.prove.symbolic import unknown_state
+from bulkhead.prove.symbolic import unknown_machine, unknown_state
 
-from .calls import ARGUMENTS, CALLS, STEPS
+from .calls import ARGUMENTS, CALLS, STEPS, tested
+from .state import State
+from .syndrome import Syndrome
 from .transaction import Outcome, Part
+from .vcpu import take
 
 Shape = frozenset[str]
 """Names of the blocks of a definition that counted."""
@@ -59,6 +62,61 @@ def symbolic_outcome(step: str) -> Outcome:
     return (CALLS | STEPS)[step](unknown_state(lambda _name, _key: None), **arguments)
 
 
+_RAM_FAULT = ("lock taken", "mapped meanwhile", "not mapped", "external abort")
+ALTERNATIVES: Mapping[str, tuple[tuple[str | None, ...], ...]] = {
+    "vcpu_run": (("host_call answered", "load answered", None),),
+    "VM: PSCI_CPU_OFF": (("unloaded",),),
+    "VM: system register": (
+        ("SGI", "read", "write", "undefined"),
+        ("debug control", "breakpoint or watchpoint", None),
+    ),
+    "VM: data abort": ((*_RAM_FAULT, "store", "load"),),
+    "VM: instruction abort": (_RAM_FAULT,),
+    "VM: interrupt": (("timer", "maintenance", "the host's", None),),
+}
+"""Step of `calls.tested` → blocks of which exactly one counts, with None: at most one. A test proves that these, and no
+others, are the shapes that no state with the invariants allows.
+"""
+
+
+def has_alternatives(step: str, shape: Shape) -> bool:
+    """Whether a shape has one of each."""
+    groups = ALTERNATIVES.get(step, ())
+    return all(len(shape & set(group)) in ((0, 1) if None in group else (1,)) for group in groups)
+
+
+def symbolic_step(step: str, state: State) -> Outcome:
+    """The outcome of a step of `calls.tested` with unknown arguments and syndrome."""
+    definition, name = tested.TESTED[step], smt.variable
+    arguments = {argument: name(argument) for argument in tested.parameters(definition)}
+    syndrome = Syndrome(name("esr"), name("far"), name("hpfar"))
+    return take(step, state, lambda t: definition(t, **arguments), name(VCPU_FRAME), syndrome).outcome
+
+
+VCPU_FRAME = "vcpu_frame"
+"""The variable that stands for the context of the vCPU whose step it is."""
+
+
+@cache
+def tested_table() -> Mapping[str, Pairs]:
+    """Step of `calls.tested` → its pairs."""
+    nowhere = unknown_machine(lambda _name, _key: None)
+    return {step: _possible(step, pairs_in(step, symbolic_step(step, nowhere))) for step in tested.TESTED}
+
+
+def tested_pairs() -> tuple[Pair, ...]:
+    """Those of the steps that are tested only, without shapes that contradict themselves."""
+    return tuple(
+        pair for pairs in tested_table().values() for pair in (*pairs.refusals, *pairs.successes.values())
+    )
+
+
+def _possible(step: str, pairs: Pairs) -> Pairs:
+    """Without the shapes that contradict themselves."""
+    shapes = {shape: pair for shape, pair in pairs.successes.items() if has_alternatives(step, shape)}
+    return Pairs(pairs.refusals, shapes)
+
+
 @cache
 def table() -> Mapping[str, Pairs]:
     """Call or step → its pairs."""
@@ -73,6 +131,8 @@ def pairs_in(step: str, outcome: Outcome) -> Pairs:
         chosen for size in range(len(names) + 1) for chosen in combinations(names, size)
         if is_nested(set(chosen), outcome.parts)
     ]  # fmt: skip
+    if outcome.success is False:
+        return Pairs(refusals, {})
     return Pairs(refusals, {frozenset(shape): Pair(step, success_label(shape)) for shape in shapes})
 
 
@@ -103,7 +163,7 @@ def unreachable() -> tuple[Pair, ...]:
 
 def of(step: str, outcome: Outcome) -> Pair:
     """The pair that a step on plain integers shows. KeyError if the specification has no such step."""
-    pairs = table()[step]
+    pairs = tested_table()[step] if step in tested.TESTED else table()[step]
     if outcome.success is True:
         return pairs.successes[frozenset(part.name for part in outcome.parts if part.taken is True)]
     return pairs.refusals[len(outcome.needs) - 1]

@@ -3,6 +3,8 @@
 The walks are those of the architecture (Arm ARM DDI 0487 section D8.2; the SMMU's stage 2 walk is the same, IHI 0070
 section 3.3.1), over the words that are in memory. Integrity is P5, secrecy the part of P6 that is about memory, reach
 P7 of the isolation model. Frames are counted from the start of RAM; an input address is counted in frames too.
+
+The part of P6 that is about registers is in `declassified`: which words of a vCPU leave by an exit, and what comes in.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from .words import Truth, Word, all_of
 VM_SLOTS = 64
 VCPUS_MAX = 8
 RAM_RANGES = 4
+CPUS_MAX = 8
 Value = TypeVar("Value")
 
 

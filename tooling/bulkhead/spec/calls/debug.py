@@ -36,12 +36,14 @@ def highest(state: State, kind: int) -> Word:
 
 def load(t: VcpuTransaction, control: Word) -> None:
     """The CPU gets the breakpoints and watchpoints, if they can act."""
-    with t.when(negate(control == 0), name="debugging"):
-        for kind in range(4):
-            for number in range(NUMBERS):
-                value = t.word(ContextWord.DEBUG + 4 * number + kind)
-                exists = at_most(number, highest(t.before, kind))
-                t.emit_if(exists, SetDebugRegister(number, FIRST_KIND + kind, value))
+    in_use = negate(control == 0)
+    if in_use is False:
+        return
+    for kind in range(4):
+        for number in range(NUMBERS):
+            value = t.word(ContextWord.DEBUG + 4 * number + kind)
+            exists = at_most(number, highest(t.before, kind))
+            t.emit_if(all_of(in_use, exists), SetDebugRegister(number, FIRST_KIND + kind, value))
 
 
 def set_control(t: VcpuTransaction, value: Word) -> None:
