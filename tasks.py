@@ -100,6 +100,14 @@ def coverage(_: Context) -> None:
 
 
 @command
+def sanitize(_: Context) -> None:
+    """Run the host build under AddressSanitizer and ThreadSanitizer."""
+    from bulkhead import sanitize as sanitizers
+
+    sanitizers.main()
+
+
+@command
 def lint(_: Context) -> None:
     """Check form and types: ruff, mypy --strict, rustfmt, clippy."""
     from bulkhead.provision import checks

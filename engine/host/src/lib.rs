@@ -19,3 +19,6 @@ pub mod memory;
 pub mod platform;
 pub mod trace;
 pub mod vcpu;
+
+#[cfg(test)]
+mod threads;

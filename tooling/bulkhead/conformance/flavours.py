@@ -6,13 +6,16 @@ image has; `native.CHOSEN` makes a process load one of them. Cargo knows what ha
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead.conformance import native
 from bulkhead.errors import BuildError
 from bulkhead.image.build import checkout
+from bulkhead.image.variant import Edit, copy_sources
 from bulkhead.provision import toolchain
 from bulkhead.provision.paths import REPOSITORY, locked
 
@@ -32,49 +35,62 @@ class Flavour:
 COVERAGE = Flavour("coverage", ("-Cinstrument-coverage", "-Zcoverage-options=branch"), unstable=True)
 
 
-def build(flavour: Flavour, tree: Path = REPOSITORY) -> Path:
-    """The library of this flavour, from the sources in `tree`. Raises BuildError."""
-    directory = (
-        REPOSITORY
-        / "build"
-        / "host"
-        / (flavour.name if tree == REPOSITORY else f"{flavour.name}-{tree.name}")
-    )
-    cargo(flavour, ["build", "--lib"], directory, tree)
-    return directory / TARGET / "host" / "libbulkhead_host.so"
+def build(flavour: Flavour, edits: Sequence[Edit] = ()) -> Path:
+    """The library of this flavour, of the sources with these edits. Raises BuildError, InvalidInput."""
+    place = Place.of(flavour, edits)
+    cargo(flavour, ["build", "--lib", "--package", "bulkhead-host"], place)
+    return place.target / TARGET / "host" / "libbulkhead_host.so"
 
 
-def cargo(flavour: Flavour, command: list[str], directory: Path, tree: Path = REPOSITORY) -> str:
-    """Runs a command of cargo on the package of the host library; what it printed. Raises BuildError."""
+@dataclass(frozen=True)
+class Place:
+    """Sources, and where what is built of them goes."""
+
+    tree: Path
+    target: Path
+
+    @classmethod
+    def of(cls, flavour: Flavour, edits: Sequence[Edit] = ()) -> Place:
+        """This checkout, or a copy of it with the edits, which keeps what was built of it."""
+        directory = REPOSITORY / "build" / "host" / flavour.name
+        if not edits:
+            return cls(REPOSITORY, directory)
+        directory = directory.with_name(f"{flavour.name}-{hashlib.sha256(repr(edits).encode()).hexdigest()[:8]}")
+        copy_sources(directory / "tree", edits)
+        return cls(directory / "tree", directory / "target")
+
+
+def cargo(
+    flavour: Flavour,
+    command: Sequence[str],
+    place: Place,
+    env: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+) -> str:
+    """Runs a command of cargo on packages of the host library; what it printed. Raises BuildError.
+
+    `env` is added to the environment, `arguments` are those of the program that cargo runs.
+    """
     tools = toolchain.ensure("pinned")
     line = [
-        *(
-            str(tools.cargo),
-            *command,
-            "--profile",
-            "host",
-            "--locked",
-            "--quiet",
-            "-j",
-            "2",
-            "--target",
-            TARGET,
-        ),
-        *("--package", "bulkhead-host", "--target-dir", str(directory)),
+
+        *(str(tools.cargo), *command, "--profile", "host", "--locked", "--quiet", "-j", "2", "--target", TARGET),
+        *("--target-dir", str(place.target), *(["--", *arguments] if arguments else [])),
     ]
-    env = tools.env() | {"RUSTFLAGS": " ".join(flavour.rustflags)}
+    environment = tools.env() | {"RUSTFLAGS": " ".join(flavour.rustflags)} | dict(env or {})
     if flavour.unstable:
-        env["RUSTC_BOOTSTRAP"] = "1"
+        environment["RUSTC_BOOTSTRAP"] = "1"
     limit = native.BUILD_LIMIT
     with locked(f"host-{flavour.name}-{checkout()}"):
         try:
             done = subprocess.run(
-                line, cwd=tree / "engine", env=env, capture_output=True, text=True, timeout=limit, check=False
-            )
+                line, cwd=place.tree / "engine", env=environment, capture_output=True, text=True, timeout=limit,
+                check=False,
+            )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise BuildError(f"no end after {limit} s", where=" ".join(line)) from error
     if done.returncode:
-        raise BuildError(
-            f"{flavour.name} of the host library failed:\n{done.stderr[-4000:]}", where=" ".join(line)
-        )
+
+        said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}".strip()
+        raise BuildError(f"the host library as {flavour.name}: cargo failed\n{said}", where=" ".join(line))
     return done.stdout

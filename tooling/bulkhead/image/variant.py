@@ -96,6 +96,13 @@ def build_library(edits: Sequence[Edit]) -> Path:
     return library
 
 
+def copy_sources(tree: Path, edits: Sequence[Edit]) -> None:
+    """Makes `tree` the sources with these edits. InvalidInput for one that does not fit."""
+    changed = _edited(edits)
+    _copy(tree, changed)
+    _generate(tree, changed)
+
+
 def _cargo_library(engine: Path, target: Path) -> Path:
     """Builds `engine/host`, quickly; the library's file."""
     tools = ensure("pinned")
