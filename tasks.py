@@ -156,6 +156,14 @@ def prove(_: Context) -> None:
 
 
 @command
+def spec(_: Context) -> None:
+    """Render the specification as a page: conditions, effects, state diagrams, invariants, what is proved."""
+    from bulkhead.report.specification import page
+
+    page.main()
+
+
+@command
 def wheel(_: Context) -> None:
     """Build the Python package with images and host library, to be installed where there is no checkout."""
     from bulkhead.image import wheel as package

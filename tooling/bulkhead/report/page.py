@@ -49,6 +49,7 @@ def environment() -> Environment:
     made = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made.filters["number"] = lambda value: f"{value:,}"
     made.filters["clock"] = lambda value: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    made.tests["contains"] = lambda whole, part: part in whole
     made.filters["share"] = lambda part, whole: 100 * part / whole if whole else 0.0
     return made
 
