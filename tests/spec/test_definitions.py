@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bulkhead import abi
 from bulkhead.prove import smt
-from bulkhead.prove.symbolic import unknown_machine
+from bulkhead.prove.symbolic import SymbolicMap, unknown_state
 from bulkhead.spec import declassified, dispatch
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS, tested
+from bulkhead.spec.state import Inputs, State
 from bulkhead.spec.syndrome import Syndrome
 from bulkhead.spec.vcpu import Taken, take
+from bulkhead.spec.words import Word
 
 ABI = abi.load()
+
+
+def unknown() -> State:
+    """A state and inputs about which nothing is known."""
+    state = unknown_state(lambda _name, _key: None)
+    cpu, identification = smt.function("state_cpu", 64, 64), smt.function("identification", 64, 64)
+    name = smt.variable
+    inputs = Inputs(
+        name("lock"),
+        name("entropy"),
+        (name("random0"), name("random1"), name("random2")),
+        lambda one: identification(smt.word(one) if isinstance(one, int) else one),
+        (name("calls"), name("exits"), name("stages")),
+        (name("opaque"),),
+    )
+    config = replace(state.config, has_random=name("has_random"))
+    return replace(state, config=config, cpu=SymbolicMap[Word](cpu), inputs=inputs)
 
 
 def symbolic(name: str, definition: tested.Definition) -> Taken:
     """A step on terms."""
     arguments = {argument: smt.variable(argument) for argument in tested.parameters(definition)}
     syndrome = Syndrome(smt.variable("esr"), smt.variable("far"), smt.variable("hpfar"))
-    return take(name, unknown_machine(), lambda t: definition(t, **arguments), smt.variable("vcpu_frame"), syndrome)
+    return take(name, unknown(), lambda t: definition(t, **arguments), smt.variable("vcpu_frame"), syndrome)
 
 
 @pytest.mark.parametrize("name", tested.TESTED)
@@ -37,7 +58,7 @@ def test_busy_is_the_first_error_of_what_changes_ownership(name: str) -> None:
     taken = symbolic(name, tested.LOCKED_CALLS[name])
     first, *others = (need.label for need in taken.outcome.needs)
     assert first == "BUSY"
-    plain = take(name, unknown_machine(), lambda t: _with_variables(DEFINITIONS[name], t), smt.variable("vcpu_frame"))
+    plain = take(name, unknown(), lambda t: _with_variables(DEFINITIONS[name], t), smt.variable("vcpu_frame"))
     assert others == [need.label for need in plain.outcome.needs]
 
 

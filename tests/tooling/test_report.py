@@ -115,6 +115,8 @@ def test_pairs() -> None:
     assert line("conform", {**CONFORM, "pairs": seen}).verdict is Verdict.FINE
     assert line("conform", {**CONFORM, "pairs": {**seen, "map: SUCCESS": 1}}).verdict is Verdict.WRONG
     assert line("conform", {**CONFORM, "backend": "metal"}, "metal").verdict is Verdict.FINE
+    assert line("conform", {**CONFORM, "undecided": {"map: 2. NOT_FOUND": "no such machine"}}).verdict is Verdict.FINE
+    assert line("conform", {**CONFORM, "pairs": seen, "failures": ["map differs"]}).verdict is Verdict.WRONG
 
 
 def test_the_page_shows_pairs_never_seen_and_those_that_cannot_be() -> None:

@@ -12,19 +12,16 @@ from enum import IntEnum
 
 from bulkhead.spec import CALLS, STEPS
 from bulkhead.spec.calls import tested
-from bulkhead.spec.invariants import is_split
 from bulkhead.spec.promises import owner
-from bulkhead.spec.state import CpuWord, Kind, Run, Shared, State, VmState, VmWord
-from bulkhead.spec.syndrome import Syndrome
+from bulkhead.spec.state import Kind, Run, Shared, State, VmState, VmWord
 from bulkhead.spec.transaction import Outcome
-from bulkhead.spec.vcpu import take
-from bulkhead.spec.words import Truth, Word, all_of, any_of, below, choose, implies, minus, negate, plus, term
+from bulkhead.spec.words import Word, all_of, any_of, below, choose, negate, term
 
 from . import smt
 from .exec.solver import Solver
-from .reachability import Reachability
-from .smt import Bits, Bool
-from .symbolic import fact, unknown_machine
+from .reachability import OfVcpus, Reachability
+from .smt import Bits
+from .symbolic import fact
 
 Change = tuple[IntEnum, IntEnum]
 Changes = Mapping[Change, Sequence[str]]
@@ -72,50 +69,23 @@ VIEWS = {
 def changes() -> dict[str, dict[Change, list[str]]]:
     """For each of VIEWS all changes by all steps. Takes a minute."""
     found: dict[str, dict[Change, list[str]]] = {name: {} for name in VIEWS}
-    for step, solver, outcome in _steps():
+    for proof in _steps():
         for name, view in VIEWS.items():
-            for change in _changes(solver, outcome, view):
-                found[name].setdefault(change, []).append(step)
+            for change in _changes(proof.solver, proof.outcome, view):
+                found[name].setdefault(change, []).append(proof.step)
     return found
 
 
-def _steps() -> Iterator[tuple[str, Solver, Outcome]]:
-    """Every step with its success assumed: those that change ownership with the invariants."""
-    for step in (*CALLS, *STEPS):
-        proof = Reachability(step)
-        proof.solver.assume(fact(proof.outcome.success))
-        yield step, proof.solver, proof.outcome
-    others = {name: one for name, one in tested.TESTED.items() if name.removeprefix(tested.OF_VM) not in STEPS}
-    for step, definition in others.items():
-        solver, outcome = Solver(), _outcome(step, definition)
-        solver.assume(fact(outcome.success))
-        solver.assume(_loaded(outcome.before, smt.variable("cpu")))
-        yield step, solver, outcome
+def _steps() -> Iterator[Reachability]:
+    """Every step, with its success assumed."""
+    yield from map(_successful, map(Reachability, (*CALLS, *STEPS)))
+    others = [name for name in tested.TESTED if name.removeprefix(tested.OF_VM) not in STEPS]
+    yield from map(_successful, map(OfVcpus, others))
 
 
-def _outcome(step: str, definition: tested.Definition) -> Outcome:
-    """A step that is not in the prover's tables, on terms."""
-    arguments = {name: smt.variable(name) for name in tested.parameters(definition)}
-    syndrome = Syndrome(smt.variable("esr"), smt.variable("far"), smt.variable("hpfar"))
-    return take(
-        step, unknown_machine(), lambda t: definition(t, **arguments), smt.variable("own"), syndrome
-    ).outcome
-
-
-def _loaded(state: State, cpu: Bits) -> Bool:
-    """What is loaded on a CPU says so in its record, and the vCPU that acts is loaded on the one that its says."""
-    own = smt.variable("own")
-    own_cpu = minus(state.frame[own].parent, Run.LOADED)
-    acts = all_of(is_split(state, own), state.cpu_word(own_cpu, CpuWord.LOADED) == plus(own, 1))
-    return fact(all_of(acts, _says_so(state, own_cpu), _says_so(state, cpu)))
-
-
-def _says_so(state: State, cpu: Word) -> Truth:
-    loaded = state.cpu_word(cpu, CpuWord.LOADED)
-    frame = minus(loaded, 1)
-    record = state.frame[frame]
-    says = all_of(is_split(state, frame), record.kind == Kind.VCPU, record.parent == plus(Run.LOADED, cpu))
-    return all_of(below(cpu, Run.LOADED), implies(negate(loaded == 0), says))
+def _successful(proof: Reachability) -> Reachability:
+    proof.solver.assume(fact(proof.outcome.success))
+    return proof
 
 
 def _changes(solver: Solver, outcome: Outcome, view: View) -> Iterator[Change]:

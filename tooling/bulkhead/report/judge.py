@@ -108,7 +108,7 @@ def _tests(data: Data) -> tuple[Verdict, str]:
 
 def _conform(data: Data) -> tuple[Verdict, str]:
     rows = matrix({"this": data})
-    wanted = [row for row in rows if not row.unreachable]
+    wanted = [row for row in rows if row.wanted("this")]
     seen = [row for row in wanted if row.counts["this"]]
     impossible = [row for row in rows if row.unreachable and row.counts["this"]]
     share = data["successes"] / data["calls"]
@@ -117,7 +117,7 @@ def _conform(data: Data) -> tuple[Verdict, str]:
         f"{len(seen):,} of {len(wanted):,} pairs, each at least {least:,} times; "
         f"{data['calls']:,} calls, {share:.0%} succeed; {_number(data['sequences']):,} sequences"
     )
-    if impossible or not seen:
+    if impossible or not seen or data.get("failures"):
         return Verdict.WRONG, figure
     whole = len(seen) == len(wanted) or data["backend"] in SHORT
     return Verdict.FINE if whole else Verdict.PARTLY, figure

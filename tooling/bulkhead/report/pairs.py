@@ -17,16 +17,22 @@ SHORT = ("metal",)
 
 @dataclass(frozen=True)
 class Row:
-    """A pair as in `spec.pairs`, how often each backend saw it, and why nobody can, if that is so."""
+    """A pair as in `spec.pairs`, how often each backend saw it, and why nobody can, if that is so. `beyond`: backend
+    that cannot show it → why."""
 
     step: str
     label: str
     counts: Mapping[str, int]
     unreachable: str
+    beyond: Mapping[str, str]
+
+    def wanted(self, backend: str) -> bool:
+        """Whether it can be seen there."""
+        return not self.unreachable and backend not in self.beyond
 
     def unseen(self, backend: str) -> bool:
         """Whether it could have been seen there, and was not. A short run need not see everything."""
-        return not self.unreachable and backend not in SHORT and not self.counts[backend]
+        return self.wanted(backend) and backend not in SHORT and not self.counts[backend]
 
 
 @cache
@@ -48,7 +54,11 @@ def matrix(runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
         for name in data["unreachable"]:
             known[name] = known.get(name) or "proved"
     counts = {name: {run: int(data["pairs"].get(name, 0)) for run, data in runs.items()} for name in known}
-    return [Row(*_parts(name), counts[name], why) for name, why in known.items()]
+    beyond = {run: data.get("undecided", {}) for run, data in runs.items()}
+    return [
+        Row(*_parts(name), counts[name], why, {run: told[name] for run, told in beyond.items() if name in told})
+        for name, why in known.items()
+    ]
 
 
 def _parts(name: str) -> tuple[str, str]:

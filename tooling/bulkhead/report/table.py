@@ -37,7 +37,10 @@ def failures(found: Sequence[Result]) -> list[tuple[str, str]]:
     """Everything that a result says has failed, with the command that repeats it."""
     told = []
     for one in sorted(found, key=lambda result: result.kind != "tests"):
-        told += [(item["test"], item["replay"]) for item in one.data.get("failures", ())]
+        told += [
+            (item["test"], item["replay"]) if isinstance(item, dict) else (str(item).splitlines()[0], one.command)
+            for item in one.data.get("failures", ())
+        ]
         told += [
             (f"defect {item['name']} was not found", item.get("command", one.command))
             for item in one.data.get("defects", ()) if not item["found"]

@@ -127,7 +127,7 @@ class VcpuWatch(Watch, VcpuTransaction):
 
 def watch(definition: Callable[..., None]) -> Watch:
     """What the definition does with unknown arguments in an unknown state."""
-    seen = VcpuWatch(unknown_machine())
+    seen = VcpuWatch(unknown_machine(lambda _name, _key: None))
     names = tuple(inspect.signature(definition).parameters)[1:]
     transaction.run(
         seen.before, lambda t: definition(t, **{name: smt.variable(name) for name in names}), lambda _: seen
