@@ -370,3 +370,14 @@ def test_every_ownership_call_is_busy_while_another_cpu_has_the_lock(scene: Scen
 def test_an_entry_that_was_set_is_in_the_context(scene: Scene) -> None:
     """`vcpu_set_entry`, whose context the prover leaves to the leaf that writes it."""
     scene.follower.host(0, "vcpu_set_entry", scene.new.contexts[0], RAM + 4, 77)
+
+
+@pytest.mark.parametrize("function", ["PSCI_FEATURES", "SMCCC_ARCH_FEATURES", "TRNG_FEATURES"])
+@pytest.mark.parametrize("asked", ["PSCI_CPU_OFF", "SMCCC_VERSION", "TRNG_VERSION"])
+def test_a_32_bit_call_has_32_bit_arguments(scene: Scene, function: str, asked: str) -> None:
+    """They are in w1 and up, whatever the upper halves hold (DEN 0028)."""
+    number = next(line.id for line in ABI.standards if line.name == asked)
+    scene.follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    for upper in (0, 0xFFFF_FFFF << 32, 1 << 32):
+        scene.follower.host(0, function, upper | number)
+        scene.follower.hvc(0, function, upper | number)

@@ -4,6 +4,7 @@ use bulkhead_abi::{IPA_BITS, VCPUS_MAX, exit, standard, status};
 
 use crate::Hardware;
 use crate::addr::{Frame, VmId};
+use crate::call::dispatch::low;
 use crate::owner::{Record, RunState};
 use crate::vcpu::context::{self, VcpuContext};
 use crate::vcpu::exit::{Decision, Exit};
@@ -28,7 +29,7 @@ pub fn vm_call<H: Hardware>(hw: H, vcpu: &mut VcpuContext, function: u64) -> Dec
     let value = match function {
         standard::PSCI_VERSION => VERSION,
         standard::PSCI_MIGRATE_INFO_TYPE => MIGRATE_NOT_REQUIRED,
-        standard::PSCI_FEATURES => features(a1),
+        standard::PSCI_FEATURES => features(low(a1)),
         standard::PSCI_AFFINITY_INFO => affinity_info(hw, VmId(vcpu.vm), a1, a2),
         standard::PSCI_CPU_SUSPEND => {
             vcpu.x[0] = SUCCESS;

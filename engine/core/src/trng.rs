@@ -5,14 +5,13 @@
 use bulkhead_abi::{TRNG_UID, standard, status};
 
 use crate::Hardware;
+use crate::call::dispatch::low;
 
 /// TRNG 1.0.
 const VERSION: u64 = 0x1_0000;
 const SUCCESS: u64 = 0;
 const INVALID_PARAMETERS: u64 = -2i64 as u64;
 const NO_ENTROPY: u64 = -3i64 as u64;
-/// An argument of a 32-bit call is in the low half of its register.
-const LOW: u64 = 0xffff_ffff;
 /// Most bits of one answer: three registers of the width of the calling convention.
 const RND32_BITS: u64 = 96;
 const RND64_BITS: u64 = 192;
@@ -30,7 +29,7 @@ pub fn call<H: Hardware>(hw: H, regs: &mut [u64]) -> bool {
     }
     match function {
         standard::TRNG_VERSION => *x0 = VERSION,
-        standard::TRNG_FEATURES => *x0 = if is_function(*x1 & LOW) { SUCCESS } else { status::NOT_SUPPORTED },
+        standard::TRNG_FEATURES => *x0 = if is_function(low(*x1)) { SUCCESS } else { status::NOT_SUPPORTED },
         standard::TRNG_GET_UUID => [*x0, *x1, *x2, *x3] = TRNG_UID.map(u64::from),
         standard::TRNG_RND32 => [*x0, *x1, *x2, *x3] = random32(hw, *x1),
         _ => [*x0, *x1, *x2, *x3] = random64(hw, *x1),
@@ -56,18 +55,18 @@ fn random64<H: Hardware>(hw: H, bits: u64) -> [u64; 4] {
     }
     match hw.random() {
         None => [NO_ENTROPY, 0, 0, 0],
-        Some([low, middle, high]) => [SUCCESS, high & mask(bits, 128), middle & mask(bits, 64), low & mask(bits, 0)],
+        Some([last, middle, high]) => [SUCCESS, high & mask(bits, 128), middle & mask(bits, 64), last & mask(bits, 0)],
     }
 }
 
 /// `TRNG_RND32`: bits 31:0 in w3, 63:32 in w2, 95:64 in w1.
 fn random32<H: Hardware>(hw: H, bits: u64) -> [u64; 4] {
-    let bits = bits & LOW;
+    let bits = low(bits);
     if bits > RND32_BITS {
         return [INVALID_PARAMETERS, 0, 0, 0];
     }
-    let [x0, _, high, low] = random64(hw, bits);
-    [x0, high, low >> 32, low & LOW]
+    let [x0, _, high, last] = random64(hw, bits);
+    [x0, high, last >> 32, low(last)]
 }
 
 /// Which of the 64 bits from bit `first` on are among the lowest `bits`.

@@ -1,6 +1,7 @@
 //! Log, counters and host PSCI of the fake machine. Trust label: TOOL.
 
 use bulkhead_abi::{exit, standard};
+use bulkhead_core::call::dispatch::low;
 use bulkhead_core::hardware::Platform;
 use bulkhead_core::owner::RunState;
 
@@ -54,7 +55,7 @@ impl Platform for Cpu<'_> {
         match function {
             standard::PSCI_VERSION => Some(0x1_0001),
             standard::PSCI_MIGRATE_INFO_TYPE => Some(2),
-            standard::PSCI_FEATURES if FUNCTIONS.contains(&arguments[0]) => Some(0),
+            standard::PSCI_FEATURES if FUNCTIONS.contains(&low(arguments[0])) => Some(0),
             standard::PSCI_FEATURES => Some(NOT_SUPPORTED),
             _ => None,
         }

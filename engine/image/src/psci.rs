@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use bulkhead_abi::{CPUS_MAX, standard};
 use bulkhead_arch::statics::CONFIG;
 use bulkhead_arch::{Machine, cpu};
+use bulkhead_core::call::dispatch::low;
 use bulkhead_core::hardware::{Hardware, Platform};
 
 use crate::log::log;
@@ -84,7 +85,7 @@ pub fn host_call(function: u64, arguments: [u64; 3]) -> Option<u64> {
     let [first, second, third] = arguments;
     match function {
         standard::PSCI_VERSION => Some(VERSION_1_1),
-        standard::PSCI_FEATURES => Some(features(first)),
+        standard::PSCI_FEATURES => Some(features(low(first))),
         standard::PSCI_MIGRATE_INFO_TYPE => Some(MIGRATION_NOT_NEEDED),
         standard::PSCI_AFFINITY_INFO => Some(firmware(function, first, second, 0)),
         standard::PSCI_CPU_ON => Some(cpu_on(first, second, third)),

@@ -116,10 +116,7 @@ fn statistic<P: Platform>(hw: P, regs: &mut Registers) {
 fn standard_call<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
     match function {
         standard::SMCCC_VERSION => regs[0] = SMCCC_VERSION_1_2,
-        standard::SMCCC_ARCH_FEATURES => {
-            let known = regs[1] == standard::SMCCC_VERSION || regs[1] == standard::SMCCC_ARCH_FEATURES;
-            regs[0] = if known { status::SUCCESS } else { status::NOT_SUPPORTED };
-        }
+        standard::SMCCC_ARCH_FEATURES => regs[0] = arch_features(regs[1]),
         standard::VENDOR_HYP_UID => {
             let [word0, word1, word2, word3] = UID;
             regs[..4].copy_from_slice(&[word0.into(), word1.into(), word2.into(), word3.into()]);
@@ -135,6 +132,20 @@ fn standard_call<P: Platform>(hw: P, function: u64, regs: &mut Registers) {
             }
         }
     }
+}
+
+/// The answer of `SMCCC_ARCH_FEATURES`: there are these two functions.
+pub(crate) const fn arch_features(argument: u64) -> u64 {
+    match low(argument) {
+        standard::SMCCC_VERSION | standard::SMCCC_ARCH_FEATURES => status::SUCCESS,
+        _ => status::NOT_SUPPORTED,
+    }
+}
+
+/// An argument of a 32-bit call: in w1 and up, whatever the upper halves hold (Arm DEN 0028, use of registers).
+#[must_use]
+pub const fn low(argument: u64) -> u64 {
+    argument & 0xffff_ffff
 }
 
 /// SMCCC 1.2, as `SMCCC_VERSION` answers it.

@@ -9,7 +9,7 @@ use super::context::{Pending, VcpuContext};
 use super::exit::{Decision, Exit};
 use super::{Processor, sharing};
 use crate::addr::VmId;
-use crate::call::dispatch::SMCCC_VERSION_1_2;
+use crate::call::dispatch::{SMCCC_VERSION_1_2, arch_features};
 use crate::vm::Field;
 use crate::{measure, psci, trng};
 
@@ -25,10 +25,7 @@ const fn bit(function: u64) -> u64 {
 pub fn call<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
     match vcpu.x[0] {
         standard::SMCCC_VERSION => vcpu.x[0] = SMCCC_VERSION_1_2,
-        standard::SMCCC_ARCH_FEATURES => {
-            let known = vcpu.x[1] == standard::SMCCC_VERSION || vcpu.x[1] == standard::SMCCC_ARCH_FEATURES;
-            vcpu.x[0] = if known { status::SUCCESS } else { status::NOT_SUPPORTED };
-        }
+        standard::SMCCC_ARCH_FEATURES => vcpu.x[0] = arch_features(vcpu.x[1]),
         standard::VENDOR_HYP_UID => vcpu.x[..4].copy_from_slice(&VM_UID.map(u64::from)),
         standard::VENDOR_HYP_FEATURES => vcpu.x[..4].copy_from_slice(&[KVM_FEATURES, 0, 0, 0]),
         id::MEMINFO => vcpu.x[0] = FRAME_SIZE,

@@ -10,7 +10,7 @@ from ..stage2 import FRAME_SIZE
 from ..state import VM_SLOTS
 from ..transaction import STATUS, SUCCESS, Transaction
 from ..vcpu import VcpuTransaction
-from ..words import Truth, Word, any_of, at_most, below, choose
+from ..words import Truth, Word, any_of, at_most, below, choose, field
 
 ABI = abi.load()
 STANDARD = {line.name: line.id for line in ABI.standards}
@@ -23,8 +23,9 @@ def words(uid: UUID) -> tuple[int, ...]:
     return tuple(int.from_bytes(uid.bytes[start : start + 4], "little") for start in range(0, 16, 4))
 
 
-def is_one_of(function: Word, *names: str) -> Truth:
-    """Whether it is the id of one of these standard functions."""
+def is_one_of(argument: Word, *names: str) -> Truth:
+    """Whether the argument of a 32-bit call, which is in the low half of its register, is one of these ids."""
+    function = field(argument, 0, 32)
     return any_of(*(function == STANDARD[name] for name in names))
 
 

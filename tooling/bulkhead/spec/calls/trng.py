@@ -26,7 +26,7 @@ def version(t: VcpuTransaction) -> None:
 def features(t: VcpuTransaction, function: Word) -> None:
     """All functions of the standard."""
     need_source(t)
-    t.answer(supported(is_one_of(field(function, 0, 32), *FUNCTIONS)))
+    t.answer(supported(is_one_of(function, *FUNCTIONS)))
 
 
 def get_uuid(t: VcpuTransaction) -> None:
