@@ -33,6 +33,13 @@ PROGRAM = code(*hvc(ABI.call("share").id, RAM), FOREVER)
 """What a VM here does when it runs: it shares its first page, which is this one."""
 
 
+def zeroed(what: str, content: bytes) -> None:
+    """AssertionError naming the first byte of `what` that is not zero."""
+    __tracebackhide__ = True
+    first = len(content) - len(content.lstrip(b"\0"))
+    assert first == len(content), f"{what} is not zero: {content[first : first + 32]!r} at {first:#x}"
+
+
 @dataclass
 class Scene:
     """`new` is BUILDING with one of two vCPUs, `live` is ACTIVE, `dead` is DYING; each has a page at RAM."""

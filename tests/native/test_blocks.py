@@ -10,7 +10,7 @@ from bulkhead.conformance import HostFault, Machine
 from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
 from bulkhead.conformance.host import HostBackend
 from bulkhead.inspect.records import FrameRecord, Kind
-from native.scene import BLOCK_IPA, LIVE, NEW, RAM, Scene
+from native.scene import BLOCK_IPA, LIVE, NEW, RAM, Scene, zeroed
 
 HOST = FrameRecord(Kind.HOST)
 BLOCK_LEAF, LEAF, TABLE = 0x7FD, 0x7FF, 3
@@ -47,7 +47,7 @@ def test_map_block(scene: Scene, slot: int) -> None:
     assert changes.contents == {level2}
     assert not (changes.frames or changes.vms or changes.dma_level2)
     assert machine.entry(level2, SLOT) == block | BLOCK_LEAF
-    assert machine.physical(block, BLOCK) == bytes(BLOCK)
+    zeroed("the block", machine.physical(block, BLOCK))
     for offset in ENDS:
         assert machine.vm_walk(slot, BLOCK_IPA + offset + 8) == block + offset + 8
         unreachable(machine, block + offset)
@@ -73,7 +73,7 @@ def test_vm_split(scene: Scene) -> None:
     assert changes.host_level2 == {block: (0, host_table | TABLE)}
     assert not (changes.vms or changes.dma_level2)
     assert machine.entry(level2, SLOT) == table | TABLE
-    assert machine.physical(host_table) == bytes(PAGE)
+    zeroed("the host's table", machine.physical(host_table))
     for slot in range(FRAMES_IN_BLOCK):
         frame = block + slot * PAGE
         assert machine.entry(table, slot) == frame | LEAF
@@ -94,7 +94,7 @@ def test_pages_of_a_block_that_was_split_come_back_one_by_one(scene: Scene, posi
     machine.backend.poke(frame, SECRET)
     scene.new.kill()
     machine.ok("reclaim", frame=frame)
-    assert machine.backend.memory(frame, PAGE) == bytes(PAGE)
+    zeroed("the frame", machine.backend.memory(frame, PAGE))
     assert machine.vm_walk(NEW, BLOCK_IPA + position * PAGE) is None
     unreachable(machine, block + (position ^ 1) * PAGE)
     machine.refuses("table_reclaim", "NOT_EMPTY", table=arguments["table"])
@@ -115,9 +115,9 @@ def test_reclaim_block(scene: Scene) -> None:
     assert not (changes.frames or changes.vms)
     assert machine.entry(level2, SLOT) == 0
     assert machine.vm_walk(NEW, BLOCK_IPA) is None
-    assert machine.physical(block, BLOCK) == bytes(BLOCK)
+    zeroed("the block", machine.physical(block, BLOCK))
     assert [machine.host_walk(block + offset) for offset in ENDS] == [block + offset for offset in ENDS]
-    assert machine.backend.memory(block + BLOCK - PAGE, PAGE) == bytes(PAGE)
+    zeroed("the end of the block", machine.backend.memory(block + BLOCK - PAGE, PAGE))
 
 
 def test_nothing_else_fits_where_a_block_is(scene: Scene) -> None:
@@ -167,5 +167,5 @@ def test_a_block_that_nobody_has_touched(scene: Scene) -> None:
         machine.refuses("reclaim", "NOT_CLEARED", "frame", frame=frame)
         machine.refuses("vcpu_run", "NOT_CLEARED", "vcpu", vcpu=frame)
     machine.ok("map_block", vm=NEW, ipa=BLOCK_IPA, block=block)
-    assert machine.physical(block, BLOCK) == bytes(BLOCK)
+    zeroed("the block", machine.physical(block, BLOCK))
     unreachable(machine, block)

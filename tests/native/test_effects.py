@@ -8,13 +8,13 @@ from bulkhead.conformance import HostFault, Machine
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.snapshot import Changes
 from bulkhead.inspect.records import FrameRecord, Kind, VmState
-from native.scene import FREE_SLOT, IPA, LIVE, MIB, NEW, RAM, RANGES, UNCOVERED, Scene
+from native.scene import FREE_SLOT, IPA, LIVE, MIB, NEW, RAM, RANGES, UNCOVERED, Scene, zeroed
 
 HOST = FrameRecord(Kind.HOST)
 LEAF = 0x7FF
 """Valid page, Normal Write-Back, read-write, inner shareable, accessed (Arm ARM DDI 0487 D8.3, D8.5)."""
 TABLE = 3
-SECRET = b"what the host left in the frame "
+SECRET = b"what the host left in the frame " * (PAGE // 32)
 
 
 def given(machine: Machine, frame: int, record: FrameRecord, changes: Changes) -> None:
@@ -35,7 +35,7 @@ def returned(machine: Machine, frame: int, record: FrameRecord, changes: Changes
     assert not changes.host_level2
     assert machine.entry(machine.host_table(frame), frame % BLOCK // PAGE) == frame | LEAF
     assert machine.host_walk(frame) == frame
-    assert machine.backend.memory(frame, PAGE) == bytes(PAGE)
+    zeroed("the returned frame", machine.backend.memory(frame, PAGE))
 
 
 def words(changes: Changes, slot: int) -> dict[str, int]:
@@ -50,7 +50,7 @@ def test_vm_create(scene: Scene) -> None:
     machine.backend.write(scene.frame, SECRET)
     _, changes = machine.observe("vm_create", **arguments)
     given(machine, scene.frame, FrameRecord(Kind.VM_TABLE, level=1, vm=FREE_SLOT), changes)
-    assert machine.physical(scene.frame) == bytes(PAGE)
+    zeroed("after vm_create its frame", machine.physical(scene.frame))
     assert changes.contents == {scene.frame, machine.host_table(scene.frame)}
     assert words(changes, FREE_SLOT) == {
         "state": VmState.BUILDING, "root": machine.index(scene.frame), "vcpu_count": 1, "ram0_base": RAM,
@@ -81,7 +81,7 @@ def test_table_donate(scene: Scene, level: int) -> None:
     record = FrameRecord(Kind.VM_TABLE, level=level, vm=NEW, slot=slot, parent=machine.index(parent))
     given(machine, scene.frame, record, changes)
     assert machine.entry(parent, slot) == scene.frame | TABLE
-    assert machine.physical(scene.frame) == bytes(PAGE)
+    zeroed("after table_donate its frame", machine.physical(scene.frame))
     assert changes.contents == {scene.frame, machine.host_table(scene.frame), parent}
     assert not changes.vms
 
@@ -97,7 +97,7 @@ def test_map_zeroed(scene: Scene, slot: int) -> None:
     given(machine, scene.frame, record, changes)
     assert machine.entry(table, IPA >> 12 & 511) == scene.frame | LEAF
     assert machine.vm_walk(slot, IPA + 0x123) == scene.frame + 0x123
-    assert machine.physical(scene.frame) == bytes(PAGE)
+    zeroed("after map its frame", machine.physical(scene.frame))
     assert changes.contents == {scene.frame, machine.host_table(scene.frame), table}
     assert not changes.vms
 
@@ -105,7 +105,7 @@ def test_map_zeroed(scene: Scene, slot: int) -> None:
 @pytest.mark.raw_memory
 def test_map_measured_keeps_the_content(scene: Scene) -> None:
     machine, table = scene.machine, scene.new.tables[3, RAM]
-    content = SECRET * (PAGE // len(SECRET))
+    content = SECRET
     machine.backend.write(scene.frame, content)
     _, changes = machine.observe("map", vm=NEW, ipa=IPA, frame=scene.frame, mode=1)
     record = FrameRecord(Kind.VM_PAGE, vm=NEW, slot=IPA >> 12 & 511, parent=machine.index(table))
@@ -122,7 +122,7 @@ def test_vcpu_create(scene: Scene) -> None:
     machine.backend.write(scene.frame, SECRET)
     _, changes = machine.observe("vcpu_create", **scene.good("vcpu_create"))
     given(machine, scene.frame, FrameRecord(Kind.VCPU, vm=NEW, slot=1, parent=0), changes)
-    assert machine.physical(scene.frame) == bytes(PAGE)
+    zeroed("after vcpu_create its frame", machine.physical(scene.frame))
     assert changes.contents == {scene.frame, machine.host_table(scene.frame)}
     assert words(changes, NEW) == {"vcpu1": machine.index(scene.frame) + 1}
 
