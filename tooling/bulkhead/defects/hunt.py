@@ -64,8 +64,9 @@ def hunt(defect: Defect) -> Finding:
     start = time.monotonic()
     try:
         answer = search(defect.edits, defect.found_by)
-    except BulkheadError as error:
-        answer = Answer(Verdict.BROKEN, str(defect.found_by), str(error))
+    except Exception as error:  # noqa: BLE001 (whatever it is, the search for the others goes on)
+        what = str(error) if isinstance(error, BulkheadError) else repr(error)
+        answer = Answer(Verdict.BROKEN, str(defect.found_by), what)
     return Finding(defect, answer.verdict, answer.by, answer.step, time.monotonic() - start)
 
 
