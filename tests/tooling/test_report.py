@@ -31,6 +31,7 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     "defects": {"defects": [{**DEFECT, "found": True}]},
     "coverage": {"scope": "core", "on": "host", "files": {"engine/core/src/lib.rs": FILE}},
     "fuzz": {"executions": 1000, "corpus": 10, "features": 20},
+    "sanitize": {"crates": 20, "calls": "300 passed", "threads": {"a storm": 3}},
     "attacks": {"attacks": [{"name": "theft", "refused": True, "reached": "a fault"}]},
 }
 BAD: Mapping[str, Mapping[str, Any]] = {
@@ -39,6 +40,7 @@ BAD: Mapping[str, Mapping[str, Any]] = {
     "defects": {"defects": [{**DEFECT, "found": False, "command": "inv defects --name no_scrub"}]},
     "coverage": {"scope": "core", "on": "host", "files": {"a.rs": {**FILE, "missing": [[1, ""]]}}},
     "fuzz": {"executions": 0, "corpus": 0, "features": 0},
+    "sanitize": {"crates": 0, "calls": "", "threads": {}},
     "attacks": {"attacks": [{"name": "theft", "refused": False, "reached": "", "command": "inv attack --name theft"}]},
 }
 INNER = """
@@ -86,7 +88,7 @@ def test_without_results_everything_is_missing() -> None:
     assert [one.verdict for one in lines[: len(EXPECTED)]] == [Verdict.MISSING] * len(EXPECTED)
     terminal, html = shown()
     assert terminal.count("no result") == len(EXPECTED)
-    assert html.count("No result:") == 8
+    assert html.count("No result:") == 9
 
 
 @pytest.mark.parametrize("kind", GOOD)

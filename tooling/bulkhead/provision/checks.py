@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +75,10 @@ class Step:
         return code == 0
 
 
-def _run_all(steps: Sequence[Step], what: str) -> None:
+def _run_all(steps: Sequence[Step], what: str, afterwards: Callable[[], None] = lambda: None) -> None:
+    """`afterwards` comes before the last word, also when steps have failed."""
     failed = [step.name for step in steps if not step.passes()]
+    afterwards()
     if failed:
         raise CheckFailed(f"{what}: {len(failed)} of {len(steps)} steps failed: {', '.join(failed)}",
                           hint="the output above says where; each command can be run by itself")  # fmt: skip
@@ -171,10 +173,7 @@ def test(*, fast: bool, backend: str) -> None:
         guests.ensure()
         for name in guests.FIRMWARE:
             guests.ensure_firmware(name)
-    try:
-        _run_all([*steps, _pytest(fast, backend)], "test")
-    finally:
-        _report()
+    _run_all([*steps, _pytest(fast, backend)], "test", afterwards=_report)
 
 
 def _report() -> None:

@@ -43,9 +43,11 @@ EXPECTED = {
     ("conform", "metal"): "inv conform --backend metal",
     ("histories", "qemu"): "inv histories",
     ("defects", "all"): "inv defects",
-    ("coverage", "core_host"): "inv coverage",
-    ("coverage", "arch_qemu"): "inv coverage --qemu",
+    ("coverage", "core_host"): "inv coverage --on host",
+    ("coverage", "arch_qemu"): "inv coverage --on qemu",
+    ("coverage", "image_qemu"): "inv coverage --on qemu",
     ("fuzz", "host"): "inv fuzz",
+    ("sanitize", "host"): "inv sanitize",
     ("attacks", "all"): "inv attack",
 }
 """Kind and variant of what a complete set of results has, and the command that makes it."""
@@ -148,6 +150,11 @@ def _fuzz(data: Data) -> tuple[Verdict, str]:
     return _fine(data["executions"] > 0), figure
 
 
+def _sanitize(data: Data) -> tuple[Verdict, str]:
+    figure = f"address: {data['crates']} tests of the crates, {data['calls']}; thread: {data['threads']}"
+    return _fine(bool(data["crates"] and data["calls"] and data["threads"])), figure
+
+
 def _attacks(data: Data) -> tuple[Verdict, str]:
     refused = [one for one in data["attacks"] if one["refused"]]
     return _fine(0 < len(refused) == len(data["attacks"])), f"{len(refused)} of {len(data['attacks'])} attacks refused"
@@ -163,7 +170,7 @@ def _number(value: Any) -> int:
 
 _JUDGES: dict[str, Callable[[Data], tuple[Verdict, str]]] = {
     "tests": _tests, "conform": _conform, "histories": _histories, "defects": _defects, "coverage": _coverage,
-    "fuzz": _fuzz, "attacks": _attacks,
+    "fuzz": _fuzz, "sanitize": _sanitize, "attacks": _attacks,
 }  # fmt: skip
 
 
