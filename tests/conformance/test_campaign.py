@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bulkhead.conformance import blind, booted, campaign, oracle
+from bulkhead.conformance.second_touch import SECOND_TOUCH
 from bulkhead.errors import CheckFailed
 from bulkhead.report import results
 from bulkhead.spec import CALLS, STEPS, Outcome, State, Transaction, pairs
@@ -28,6 +29,7 @@ def test_every_step_is_the_specified_one() -> None:
     assert findings.calls >= MANY
     assert findings.successes > 0.3 * findings.calls
     assert len(findings.missing) <= 4, findings.missing
+    assert findings.counts[SECOND_TOUCH] == len(findings.boards)
     assert {board.smmu for board in findings.boards} == {False, True}
     assert set(findings.counts) <= set(pairs.reachable()), "what is proved to be unreachable was seen"
 
@@ -102,9 +104,9 @@ def test_a_step_of_a_vm_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_pair_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv(results.PLACE, str(tmp_path))
-    findings = campaign.Findings("qemu", 1, {campaign.SECOND_TOUCH: "why"})
-    findings.counts.update({pair: 1 for pair in pairs.reachable()[1:] if pair != campaign.SECOND_TOUCH})
+    findings = campaign.Findings("qemu", 1, {SECOND_TOUCH: "why"})
+    findings.counts.update({pair: 1 for pair in pairs.reachable()[1:] if pair != SECOND_TOUCH})
     path = campaign.conclude(findings, 100, 1.0)
-    assert results.read(path).data["undecided"] == {str(campaign.SECOND_TOUCH): "why"}
+    assert results.read(path).data["undecided"] == {str(SECOND_TOUCH): "why"}
     with pytest.raises(CheckFailed, match="never seen: host_split: 1"):
         campaign.conclude(findings, campaign.ALL, 1.0)

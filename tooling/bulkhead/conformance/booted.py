@@ -5,7 +5,7 @@ Trust label: TOOL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bulkhead.conformance import caller
 from bulkhead.conformance.aim import number
@@ -87,6 +87,11 @@ class BootedOracle(Oracle):
         self.ghost.begin()
         self.last.append(("first_touch", {"block": block}, 0))
         wrong = [] if self.payload.memory(block, 8) == bytes(8) else ["lets the host read what is not zero"]
+        self.follow_touch(block, wrong)
+
+    def follow_touch(self, block: int, wrong: Iterable[str] = ()) -> None:
+        """A CPU has touched the block at physical `block`; `wrong` are sentences about what it saw."""
+        __tracebackhide__ = True
         of = (block - self.machine.layout.ram_base) // BLOCK
         expected = STEPS["first_touch"](self.ghost.state, block=of)
         self._judge(wrong, expected, [])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.oracle import DMA_WINDOWS
 from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.conformance.seat import NAMES, PSEUDO_TERMINAL, starter
+from bulkhead.conformance.second_touch import touch_twice
 from bulkhead.conformance.trial import Judge, Trial
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.image.build import build
@@ -39,7 +41,6 @@ EVERYTHING = 10_000
 """More blocks than there are."""
 SHORT = 2000
 """Steps of the short form, on metal."""
-SECOND_TOUCH = Pair("first_touch", "1. NOT_OWNED(1)")
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,19 @@ def wanted(*, smmu: bool, without: Collection[Pair]) -> list[Pair]:
     return [pair for pair in pairs.reachable() if pair not in beyond]
 
 
-def live(judge: Judge, findings: Findings, calls: int, steps: int, *, smmu: bool) -> None:
-    """One machine, from its boot on. CheckFailed says what differs, and how to see it again."""
+def live(
+    judge: Judge,
+    findings: Findings,
+    calls: int,
+    steps: int,
+    *,
+    smmu: bool,
+    first: Callable[[], Sequence[Pair]] = tuple,
+) -> None:
+    """One machine, from its boot on; `first` is done before all else, and gives the pairs that it has shown.
+
+    CheckFailed says what differs, and how to see it again.
+    """
     number = len(findings.boards)
     choices = Random(f"{findings.seed}/{number}")
     aim = Aim(choices, wanted(smmu=smmu, without=findings.undecided), findings.counts)
@@ -109,6 +121,7 @@ def live(judge: Judge, findings: Findings, calls: int, steps: int, *, smmu: bool
     layout = judge.machine.layout
     replay = findings.command(calls)
     try:
+        findings.counts.update(first())
         trial.run(steps)
     except AssertionError as error:
         raise CheckFailed(f"{error}\n  machine {number}, step {trial.steps}", where=replay) from error
@@ -121,8 +134,7 @@ def live(judge: Judge, findings: Findings, calls: int, steps: int, *, smmu: bool
 
 def on_qemu(calls: int = ALL, seed: int = 0, *, thorough: bool = False) -> Findings:
     """The shipped image in QEMU. `thorough` compares the whole state after each step. CheckFailed."""
-    why = "two CPUs must touch a block at the same time, and the answer goes to nobody"
-    findings = Findings("qemu", seed or secrets.randbelow(1 << 32), {SECOND_TOUCH: why})
+    findings = Findings("qemu", seed or secrets.randbelow(1 << 32), {})
     images, executable = build("pinned", "payload"), str(program.ensure())
     while findings.calls < calls:
         smmu = bool(findings.boards)
@@ -130,7 +142,7 @@ def on_qemu(calls: int = ALL, seed: int = 0, *, thorough: bool = False) -> Findi
         backend = QemuBackend(images, executable, cpus=2 if smmu else 3, untouched=EVERYTHING, smmu=smmu)
         try:
             judge = BootedOracle(Machine(backend), thorough=thorough)
-            live(judge, findings, calls, steps, smmu=smmu)
+            live(judge, findings, calls, steps, smmu=smmu, first=partial(touch_twice, judge, backend))
         finally:
             backend.close()
     return findings

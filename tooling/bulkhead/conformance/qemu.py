@@ -130,6 +130,10 @@ class QemuBackend(PayloadBackend):
         """See Backend: the engine's word `LOCK`, changed from outside."""
         self.poke(self._lock, struct.pack("<Q", held))
 
+    def lock_is_held(self) -> bool:
+        """Whether a CPU has the ownership lock."""
+        return self.physical(self._lock, 8) != bytes(8)
+
     def reset(self) -> None:
         """See Backend: a new boot."""
         self._running.close()
