@@ -21,5 +21,5 @@ DEFECT = defect(
             "    p.unlock();\n"
         ),
     ),
-    found_by=suite("tests/native/test_sharing.py", backend="host"),
+    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

@@ -9,5 +9,5 @@ DEFECT = defect(
         ("    if !is_active(hw, record) {\n        release("),
         ("    if record.kind() != Kind::VCPU {\n        release("),
     ),
-    found_by=suite("tests/spec/test_vcpus.py", backend="host"),
+    found_by=suite("tests/native/test_meanwhile.py", backend="host"),
 )
