@@ -80,13 +80,18 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
 
 
 @command
-def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200) -> None:
-    """Storms on the booted engine (goes on where it was interrupted), then random calls against the specification."""
+def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200, histories: int = 5000) -> None:
+    """Storms (go on where they were interrupted) and histories on the booted engine, then random calls against the
+    specification."""
     from bulkhead.conformance import soak as conformance
     from bulkhead.provision import checks
 
     if storms:
         checks.storms(storms)
+    if histories:
+        from bulkhead.conformance.histories import cli
+
+        cli.main(histories, seed, keep=True)
     if minutes:
         conformance.main(minutes=minutes, seed=seed)
 

@@ -11,7 +11,7 @@ from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.image.build import Images, build
 from bulkhead.provision import qemu
-from bulkhead.report import results
+from bulkhead.report import baselines, results
 
 from . import story
 from .campaign import Counts, Ground, Judged, count
@@ -24,8 +24,11 @@ TRIES = 300
 """How often a saved program is carried out."""
 
 
-def main(number: int, seed: int = 0, replay: str = "") -> None:
-    """Carry out and judge. Raises CheckFailed, with the story and how to repeat it, if a history has no explanation."""
+def main(number: int, seed: int = 0, replay: str = "", keep: bool = False) -> None:
+    """Carry out and judge `number` histories, or the program of a file; `keep`: what was found becomes a claim.
+
+    Raises CheckFailed, with the story and how to repeat it, if a history has no explanation.
+    """
     if replay:
         return again(Path(replay))
     if number < 1:
@@ -40,6 +43,8 @@ def main(number: int, seed: int = 0, replay: str = "") -> None:
         run(images, cpus, share, f"{seed}/{cpus}", counts)
     seconds = time.monotonic() - began
     results.write("histories", "qemu", summary(counts), command=command, seconds=seconds)
+    if keep:
+        baselines.keep("histories", {**summary(counts), "seed": seed})
     print(f"{describe(counts)}; {seconds:.0f} s; seed {seed}")
     return None
 

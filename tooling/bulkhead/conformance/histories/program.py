@@ -101,8 +101,8 @@ def encode(steps: Sequence[Step]) -> bytes:
 
 def _encode(step: Step) -> bytes:
     kind = ACCESSES.get(step.name, CALL)
-    given = [value for number, value in enumerate(step.sent) if value != filler(number)]
-    sent = step.sent[: len(given)]
+    count = 1 + max(number for number, value in enumerate(step.sent) if value != filler(number))
+    sent = step.sent[:count]
     plan = step.cpu | step.round << 8 | kind << 16 | len(sent) << 24 | min(step.delay, DELAY_MAX) << 32
     return struct.pack(f"<{1 + len(sent)}Q", plan, *sent)
 

@@ -27,7 +27,7 @@ FREE_FRAMES = 4
 FREE_BLOCKS = 2
 DELAYS = (0, 100, 1000, 5000)
 """Longest delays, of which a program has one, in turns of about 1.5 ns each: calls take 1 to 200 µs."""
-RALLIES, TURNS = 0.1, 4
+RALLIES, TURNS = 0.15, 6
 """Share of programs in which all CPUs run one vCPU, and how often they do."""
 BUILDING, ACTIVE, DYING = "building", "active", "dying"
 Call = tuple[str, dict[str, int]]
