@@ -13,6 +13,7 @@ from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.vcpus import VcpuOracle
 from bulkhead.spec import pairs, plain
 from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IDENTIFICATION, IGNORED, named, packed
@@ -20,7 +21,6 @@ from bulkhead.spec.context import ContextWord, register
 from bulkhead.spec.invariants import OF_VCPUS
 from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import CpuWord, Kind, Run
-from spec.follow import Follower
 
 pytestmark = pytest.mark.host
 
@@ -55,7 +55,7 @@ class Scene:
         for number in range(64):
             self.backend.identification[number] = self.choices.getrandbits(64)
         self.backend.identification[5 << 3] = 0x0020_5000 | self.choices.choice((0, 0xF0_0000))
-        self.follower = Follower(self.machine)
+        self.follower = VcpuOracle(self.machine)
 
     def vcpus(self) -> list[int]:
         """Frames that vcpu_run can be asked for."""
@@ -104,13 +104,13 @@ class Walk:
         """The VM changes some of its registers."""
         pick = self.choices.choice
         if self.choices.random() < 0.5:
-            self.follower.poke(cpu, ContextWord.PSTATE, pick(PSTATES))
-            self.follower.poke(cpu, register("SCTLR_EL1"), pick((0, 1 << 23)))
-            self.follower.poke(cpu, register("VBAR_EL1"), pick(VALUES) & -2048 & MASK)
-            self.follower.poke(cpu, register("CNTV_CTL_EL0"), pick((0, 1, 2, 3, 5)))
-            self.follower.poke(cpu, register("CNTV_CVAL_EL0"), pick(VALUES))
+            self.follower.set_word(cpu, ContextWord.PSTATE, pick(PSTATES))
+            self.follower.set_word(cpu, register("SCTLR_EL1"), pick((0, 1 << 23)))
+            self.follower.set_word(cpu, register("VBAR_EL1"), pick(VALUES) & -2048 & MASK)
+            self.follower.set_word(cpu, register("CNTV_CTL_EL0"), pick((0, 1, 2, 3, 5)))
+            self.follower.set_word(cpu, register("CNTV_CVAL_EL0"), pick(VALUES))
         for number in self.choices.sample(range(31), 3):
-            self.follower.poke(cpu, number, pick(VALUES))
+            self.follower.set_word(cpu, number, pick(VALUES))
 
     def _host(self, cpu: int) -> None:
         pick, chance = self.choices.choice, self.choices.random
@@ -123,11 +123,11 @@ class Walk:
                     pick((0, 0, LIST | 40, LIST | 41, 1 << 60 | 33, LIST | 27, LIST | 1 << 61)) for _ in lists
                 ]
             control = pick((0, 1, 0xA001, 7, 0xFF00)) if chance() < 0.9 else 1 << pick((3, 16, 63))
-            self.follower.host(cpu, "vcpu_run", vcpu, pick(VALUES), *lists, control)
+            self.follower.host_call(cpu, "vcpu_run", vcpu, pick(VALUES), *lists, control)
         elif kind < 0.7:
-            self.follower.host(cpu, "vcpu_put")
+            self.follower.host_call(cpu, "vcpu_put")
         else:
-            self._question(cpu, self.follower.host, HOST_QUESTIONS)
+            self._question(cpu, self.follower.host_call, HOST_QUESTIONS)
 
     def _question(self, cpu: int, ask: Callable[..., object], functions: tuple[str, ...]) -> None:
         pick = self.choices.choice
@@ -235,12 +235,12 @@ def walked(seed: int, steps: int) -> Counter[Pair]:
         if number % 20 == 0:
             check_loaded(scene.follower)
     scene.backend.close()
-    return scene.follower.covered
+    return scene.follower.seen
 
 
-def check_loaded(follower: Follower) -> None:
+def check_loaded(follower: VcpuOracle) -> None:
     """Records and CPUs agree on what is loaded."""
-    state = follower.state()
+    state = follower.ghost.state
     for cpu in range(2):
         if state.cpu_word(cpu, CpuWord.LOADED):
             assert all(holds(state, cpu << 1) for _, holds in OF_VCPUS["cpu"])
@@ -263,7 +263,7 @@ def test_every_way_through_every_definition(scene: Scene) -> None:
     for rare in (replies, deaths, sharing, questions, cpu_on_while_another_is):
         other = Scene(0)
         rare(other)
-        covered += other.follower.covered
+        covered += other.follower.seen
         other.backend.close()
     missing = [str(pair) for pair in pairs.tested_pairs() if pair not in covered and pair.step not in IN_ARCH]
     assert not missing
@@ -272,7 +272,7 @@ def test_every_way_through_every_definition(scene: Scene) -> None:
 def replies(scene: Scene) -> None:
     """vcpu_run with each kind of answer, timer and place."""
     follower, vcpu, other = scene.follower, scene.vm.contexts[0], scene.other.contexts[0]
-    follower.host(0, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
     for before, timer, answer in product(("", "put", "another"), (False, True), ("", "host_call", "load")):
         if timer:
             follower.interrupt(0, 27)
@@ -281,41 +281,41 @@ def replies(scene: Scene) -> None:
         if answer == "load":
             follower.exception(0, EC["data"] << 26 | ISV | 7 | 5 << 16 | 2 << 22, DEVICE, DEVICE >> 8)
         if before == "put":
-            follower.host(0, "vcpu_put")
+            follower.host_call(0, "vcpu_put")
         if before == "another":
-            follower.host(0, "vcpu_run", other, 0, 0, 0, 0, 0)
-        follower.host(0, "vcpu_run", vcpu, 0xFEDC_BA98_7654_3210, LIST | 40, 0, 0, 0xA001)
-        follower.host(0, "vcpu_run", vcpu, 0xFFFF_FFFF, 0, 0, 0, 0)
+            follower.host_call(0, "vcpu_run", other, 0, 0, 0, 0, 0)
+        follower.host_call(0, "vcpu_run", vcpu, 0xFEDC_BA98_7654_3210, LIST | 40, 0, 0, 0xA001)
+        follower.host_call(0, "vcpu_run", vcpu, 0xFFFF_FFFF, 0, 0, 0, 0)
 
 
 def deaths(scene: Scene) -> None:
     """Of a VM by its own decision or by an error, once more when it is dead already, and of a vCPU."""
     follower = scene.follower
-    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
-    follower.host(1, "vcpu_run", scene.other.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(1, "vcpu_run", scene.other.contexts[0], 0, 0, 0, 0, 0)
     for function in ("PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"):
         follower.hvc(0, function)
     follower.hvc(1, "PSCI_SYSTEM_RESET")
     follower.hvc(1, "PSCI_SYSTEM_OFF")
     follower.system_error(0)
-    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
     follower.hvc(0, "PSCI_CPU_OFF")
     third = Vm(scene.machine, slot=3).activate()
-    follower.backend.events()
-    follower.host(0, "vcpu_run", third.contexts[0], 0, 0, 0, 0, 0)
+    follower.forget()
+    follower.host_call(0, "vcpu_run", third.contexts[0], 0, 0, 0, 0, 0)
     follower.system_error(0)
 
 
 def sharing(scene: Scene) -> None:
     """A page is offered, accepted and taken back, or given away."""
     follower = scene.follower
-    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
     for taken_back in ("unshare", "relinquish"):
         follower.hvc(0, "share", RAM, 0, 0)
         follower.hvc(0, "share", RAM, 0, 0)
         for held in (True, False):
             follower.hold_lock(held)
-            follower.host(1, "share_accept", 0, RAM)
+            follower.host_call(1, "share_accept", 0, RAM)
         follower.hold_lock(True)
         follower.hvc(0, taken_back, RAM, 0, 0)
         follower.exception(0, EC["data"] << 26 | 7, RAM, RAM >> 8)
@@ -329,47 +329,48 @@ def sharing(scene: Scene) -> None:
 def questions(scene: Scene) -> None:
     """TRNG without entropy and with it, `stats` of all kinds, writes that are ignored, a block that nobody touched."""
     follower = scene.follower
-    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
     for empty, function, bits in product(
         (True, False), ("TRNG_RND32", "TRNG_RND64"), (0, 1, 63, 64, 65, 96, 128, 192)
     ):
         follower.hold_entropy(empty)
-        follower.host(0, function, bits)
+        follower.host_call(0, function, bits)
         follower.hvc(0, function, bits)
     follower.hvc(0, "TRNG_FEATURES", 0x8400_0053)
     for kind, index in product((0, 1, 2, 3), (0, 7, 8, 63, 64, 1 << 32)):
-        follower.host(0, "stats", kind, index)
+        follower.host_call(0, "stats", kind, index)
     for register_, transfer in product(sorted(IGNORED)[::7], (3, 31)):
         follower.exception(0, EC["system"] << 26 | register_ | transfer << 5)
     (block,) = scene.backend.leave_untouched(1)
-    follower.host(0, "vcpu_run", block, 0, 0, 0, 0, 0)
+    follower.forget()
+    follower.host_call(0, "vcpu_run", block, 0, 0, 0, 0, 0)
 
 
 def cpu_on_while_another_is(scene: Scene) -> None:
     """CPU_ON of a vCPU on whose context another CPU is working just now."""
     follower, vcpu = scene.follower, scene.vm.contexts[1]
-    follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
     frame = scene.machine.index(vcpu)
-    record = plain.pack(follower.state().frame[frame]._replace(parent=Run.TRANSIT))
-    scene.backend.poke(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
+    record = plain.pack(follower.ghost.state.frame[frame]._replace(parent=Run.TRANSIT))
+    follower.ghost.write(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
     follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
     follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
-    follower.host(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
+    follower.host_call(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
 
 
 def test_every_ownership_call_is_busy_while_another_cpu_has_the_lock(scene: Scene) -> None:
     scene.follower.hold_lock(True)
     for name in tested.LOCKED_CALLS:
-        scene.follower.host(0, name, *range(12))
+        scene.follower.host_call(0, name, *range(12))
     scene.follower.hold_lock(False)
     for name in tested.LOCKED_CALLS:
-        called = scene.follower.host(0, name, *[MASK] * 12)
+        called = scene.follower.host_call(0, name, *[MASK] * 12)
         assert called.outcome.needs[0].condition is True
 
 
 def test_an_entry_that_was_set_is_in_the_context(scene: Scene) -> None:
     """`vcpu_set_entry`, whose context the prover leaves to the leaf that writes it."""
-    scene.follower.host(0, "vcpu_set_entry", scene.new.contexts[0], RAM + 4, 77)
+    scene.follower.host_call(0, "vcpu_set_entry", scene.new.contexts[0], RAM + 4, 77)
 
 
 @pytest.mark.parametrize("function", ["PSCI_FEATURES", "SMCCC_ARCH_FEATURES", "TRNG_FEATURES"])
@@ -377,7 +378,7 @@ def test_an_entry_that_was_set_is_in_the_context(scene: Scene) -> None:
 def test_a_32_bit_call_has_32_bit_arguments(scene: Scene, function: str, asked: str) -> None:
     """They are in w1 and up, whatever the upper halves hold (DEN 0028)."""
     number = next(line.id for line in ABI.standards if line.name == asked)
-    scene.follower.host(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+    scene.follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
     for upper in (0, 0xFFFF_FFFF << 32, 1 << 32):
-        scene.follower.host(0, function, upper | number)
+        scene.follower.host_call(0, function, upper | number)
         scene.follower.hvc(0, function, upper | number)

@@ -240,6 +240,16 @@ pub unsafe extern "C" fn bulkhead_machine_counter(handle: *const Handle) -> u64 
     unsafe { &*handle }.machine.counter.get()
 }
 
+/// How often the random source has given something.
+///
+/// # Safety
+/// `handle` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bulkhead_machine_randoms(handle: *const Handle) -> u64 {
+    // SAFETY: the caller's condition.
+    unsafe { &*handle }.machine.randoms.get()
+}
+
 /// Whether the random source, if there is one, has something to give from now on.
 ///
 /// # Safety

@@ -131,6 +131,11 @@ class HostBackend:
         """What the system counter shows next."""
         return int(self._lib.bulkhead_machine_counter(self._machine))
 
+    @property
+    def randoms(self) -> int:
+        """How often the random source has given something."""
+        return int(self._lib.bulkhead_machine_randoms(self._machine))
+
     def set_entropy(self, entropy: bool) -> None:
         """Whether the random source has something to give from now on."""
         self._lib.bulkhead_machine_set_entropy(self._machine, entropy)

@@ -23,7 +23,7 @@ from .words import Truth, Word
 
 Value = TypeVar("Value")
 MAPS = ("block", "frame", "ram", "host_entry", "dma_entry", "vm")
-"""The maps of a state."""
+"""The maps of a state that are about words of RAM."""
 
 
 class Span(NamedTuple, Generic[Value]):
@@ -216,7 +216,7 @@ class PlainMap(Generic[Value]):
 def commit(outcome: Outcome) -> State:
     """The state behind a step. It replaces the one before, which is lost."""
     if outcome.success is True:
-        for name in MAPS:
+        for name in (*MAPS, "cpu"):
             getattr(outcome.committed, name).merge()
     return outcome.before
 
@@ -288,6 +288,7 @@ def from_grounds(
         vm=PlainMap(vm),
         digest=sha256,
         emptiness=no_valid_entry,
+        cpu=PlainMap(Sparse[Word]({}, lambda _: 0)),
     )
 
 
