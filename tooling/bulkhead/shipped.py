@@ -15,8 +15,8 @@ from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
 
 CARRIED = Path(__file__).with_name("_shipped")
 MANIFEST = "manifest.json"
-TABLES = ("engine/abi/abi.toml", "engine/Cargo.toml")
-"""Files of the checkout that are read at run time."""
+TABLES = ("engine/abi/abi.toml", "engine/arch/registers", "engine/Cargo.toml")
+"""Files of the checkout, and a directory of files, that are read at run time."""
 IMAGES = ("elf", "image", "host_elf", "host_image")
 """The files of a build (`image/build.py`, `Images`)."""
 
@@ -24,7 +24,7 @@ IMAGES = ("elf", "image", "host_elf", "host_image")
 def table(path: str) -> Path:
     """One of TABLES. Raises ProvisionError if the package lacks it."""
     place = REPOSITORY if in_checkout() else CARRIED
-    if not (place / path).is_file():
+    if not (place / path).exists():
         raise _lacking(place / path)
     return place / path
 

@@ -70,7 +70,8 @@ def _carry(into: Path, images: dict[HostProgram, Images]) -> None:
 
     The engine's ELF file is the same in all images, and there once.
     """
-    files = {name: REPOSITORY / name for name in shipped.TABLES}
+    tables = [path for name in shipped.TABLES for path in _files(REPOSITORY / name)]
+    files = {path.relative_to(REPOSITORY).as_posix(): path for path in tables}
     lists = {}
     for program, made in images.items():
         names = {name: f"{program}/{getattr(made, name).name}" for name in shipped.IMAGES}
@@ -90,6 +91,11 @@ def _carry(into: Path, images: dict[HostProgram, Images]) -> None:
         "sha256": {name: sha256_of(into / name) for name in sorted(files)},
     }
     (into / shipped.MANIFEST).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the tables in the directory."""
+    return sorted(path.glob("*.toml")) if path.is_dir() else [path]
 
 
 def main() -> None:

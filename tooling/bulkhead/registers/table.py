@@ -14,10 +14,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bulkhead import shipped
 from bulkhead.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[3]
-TABLE = ROOT / "engine" / "arch" / "registers"
+TABLE = shipped.table("engine/arch/registers")
 PARTS = ("usable.toml", "withheld.toml", "el2.toml", "identification.toml")
 """Files of the table, in its order."""
 MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
