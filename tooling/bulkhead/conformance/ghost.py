@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bulkhead.conformance.image import WORDS_IN_BLOCK, WORDS_IN_FRAME, Image, Range
+from bulkhead.conformance.index import Index
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.snapshot import WORD, unpack
 from bulkhead.conformance.watch import Watch, watch
@@ -32,10 +33,18 @@ class Ghost:
         self.image = Image(machine.layout)
         self.state: State = self.image.state(has_dma)
         self.known: set[int] = set()
+        self._index: Index | None = None
         for first, count in self.image.arrays.values():
             self.learn(first, count)
         for block in self.image.blocks(Kind.SPLIT, Kind.VM_PAGE):
             self._learn_block(block)
+
+    @property
+    def index(self) -> Index:
+        """Who has what, from now on kept up to date."""
+        if self._index is None:
+            self._index = Index(self.state, self.image)
+        return self._index
 
     def begin(self) -> None:
         """A step of the machine comes."""
@@ -59,6 +68,8 @@ class Ghost:
         self.state = plain.commit(outcome)
         if outcome.success is True:
             self._discover(changes)
+            if self._index is not None:
+                self._index.update(changes)
         for frame in unspecified:
             self.learn(frame * WORDS_IN_FRAME, WORDS_IN_FRAME)
         found = self._differences(dict.fromkeys((*changes, *self.watch.written())))
@@ -67,6 +78,22 @@ class Ghost:
                 block for block in self.known if self.state.block[block].kind in _WHOLE_OF_THE_HOST
             }
         return found
+
+    def still(self) -> list[str]:
+        """What differs after a step that changes nothing."""
+        return self._differences(self.watch.written())
+
+    def follow_vcpus(self) -> list[str]:
+        """A step of which is known only that it changes vCPUs: contexts and records, which are taken as they are."""
+        written = list(self.watch.written())
+        records, frames = self.image.arrays["frame"]
+        for first, count in written:
+            frame = first - records if 0 <= first - records < frames else first // WORDS_IN_FRAME
+            if self.state.frame[frame].kind == Kind.VCPU:
+                self.learn(first, count)
+        if self._index is not None:
+            self._index.update(written)
+        return self._differences(written)
 
     def full(self) -> list[str]:
         """What differs anywhere: in records, level 2 entries, and the content of all known blocks."""

@@ -6,7 +6,7 @@ on the host backend, every event in order must be the machine's.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
@@ -20,7 +20,8 @@ from bulkhead.conformance.machine import ABI, Machine, Reply, describe, filler
 from bulkhead.conformance.recorded import CONTEXT_PC, as_specified
 from bulkhead.conformance.snapshot import unpack
 from bulkhead.errors import InvalidInput
-from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, events
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, events, pairs
+from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import VM_SLOTS, VmWord
 from bulkhead.spec.transaction import EXIT
 from bulkhead.spec.words import Word
@@ -47,6 +48,8 @@ class Oracle:
         """(call, SUCCESS or the number and answer of the condition that failed) seen so far."""
         self.conditions: dict[str, frozenset[str]] = {}
         """Call → the ways in which it can be refused, as in `covered`; known once it has succeeded."""
+        self.pairs: Counter[Pair] = Counter()
+        """How often each pair was seen."""
         self.last: deque[tuple[str, dict[str, int], int]] = deque(maxlen=TAIL)
         """The latest steps: name, arguments, CPU."""
         self._until_full = 0 if thorough else FULL_EVERY
@@ -112,6 +115,28 @@ class Oracle:
         self._judge((), expected, [])
         self._note("first_touch", expected)
 
+    def run(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
+        """A `vcpu_run` or `vcpu_put`. Only contexts of vCPUs and their records may change, which are taken as they are.
+        Host backend only.
+        """
+        __tracebackhide__ = True
+        ghost = self.ghost
+        ghost.begin()
+        self.last.append((name, arguments, cpu))
+        self.machine.call(name, cpu=cpu, **arguments)
+        self._fail_if(ghost.follow_vcpus())
+
+    def refused_while_locked(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
+        """A call that changes ownership, while another CPU holds the lock: BUSY, and nothing else happens."""
+        __tracebackhide__ = True
+        self.ghost.begin()
+        self.last.append((name, arguments, cpu))
+        with self.machine.locked():
+            reply = self.machine.call(name, cpu=cpu, **arguments)
+        differences = [] if reply.status == "BUSY" else [f"answers {reply} while the lock is taken"]
+        differences += self.ghost.still()
+        self._fail_if(differences + _events(as_specified(self.ghost.watch.events() or ()), ()))
+
     def check(self) -> None:
         """Everything is compared."""
         __tracebackhide__ = True
@@ -153,6 +178,7 @@ class Oracle:
 
     def _note(self, name: str, expected: Outcome) -> None:
         self.covered.add((name, branch(expected)))
+        self.pairs[pairs.of(name, expected)] += 1
         if expected.success is True:
             self.conditions[name] = frozenset(
                 f"{number}. {need.label}" for number, need in enumerate(expected.needs, 1)

@@ -19,9 +19,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from types import FrameType
 
-from bulkhead.conformance import host, soak
+from bulkhead.conformance import host
+from bulkhead.conformance.life import KITS, Life
 from bulkhead.conformance.machine import describe
-from bulkhead.errors import CheckFailed, MachineError
+from bulkhead.errors import MachineError
+from bulkhead.spec.pairs import Pair
 
 STEP_SECONDS = 10
 """A step that takes longer does not return."""
@@ -40,17 +42,18 @@ class Verdict:
 
 def main(seed: str, seconds: float) -> int:
     """Steps until one differs, at most `seconds`."""
-    counted = Counter[str]()
+    counted, seen = Counter[str](), Counter[Pair]()
     watching(counted)
     deadline = time.monotonic() + seconds
     for life in range(LIVES):
+        machine = Life(KITS[life % len(KITS)], random.Random(f"{seed}/{life}"), seen)
         try:
-            done, _ = soak.live(random.Random(f"{seed}/{life}"), LIFE, deadline, f"{seed}, life {life}")
-        except CheckFailed as error:
+            machine.run(LIFE)
+        except AssertionError as error:
             return tell(Verdict(str(error), counted["steps"]))
         except MachineError as error:
             return tell(Verdict(f"{under_way(traced(error))}\n  {error}", counted["steps"]))
-        counted["steps"] += done
+        counted["steps"] += machine.calls
         if time.monotonic() > deadline:
             break
     return tell(Verdict("", counted["steps"]))

@@ -1,0 +1,70 @@
+"""What a conformance run is to do, and what it has found. Trust label: TOOL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bulkhead.conformance.life import Kit, Life
+from bulkhead.conformance.steps import Step
+from bulkhead.spec.pairs import Pair
+from bulkhead.spec.transaction import STATUS
+
+Tell = Callable[[int], None]
+"""Called now and then with the number of calls made so far."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many calls on which backend, drawn with which seed, in how many processes."""
+
+    backend: str
+    calls: int
+    seed: int
+    jobs: int = 1
+
+    @property
+    def command(self) -> str:
+        """Does the same again."""
+        return f"inv conform --backend {self.backend} --calls {self.calls} --seed {self.seed} --jobs {self.jobs}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A machine that did not do as specified: what differed, and the steps that lead there."""
+
+    message: str
+    kit: Kit
+    steps: tuple[Step, ...]
+
+
+@dataclass
+class Found:
+    """Sums over machines. `pairs` counts what the specification says of each step."""
+
+    calls: int = 0
+    sequences: int = 0
+    machines: Counter[str] = field(default_factory=Counter)
+    """By name."""
+    pairs: Counter[Pair] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def successes(self) -> int:
+        """Calls and steps that succeeded."""
+        return sum(count for pair, count in self.pairs.items() if pair.succeeds)
+
+    def add(self, life: Life) -> None:
+        """A machine whose life is over; its pairs are counted as they are seen."""
+        self.calls += life.calls
+        self.sequences += life.sequences
+        self.machines[life.kit.name] += 1
+
+    def join(self, other: Found) -> None:
+        """What another process has found."""
+        self.calls += other.calls
+        self.sequences += other.sequences
+        self.machines += other.machines
+        self.pairs += other.pairs
+        self.failures += other.failures
