@@ -80,10 +80,10 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
 
 
 @command
-def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200, histories: int = 5000) -> None:
+def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, histories: int = 5000) -> None:
     """Storms (go on where they were interrupted) and histories on the booted engine, then random calls against the
     specification."""
-    from bulkhead.conformance import soak as conformance
+    from bulkhead.conformance import conform as conformance
     from bulkhead.provision import checks
 
     if storms:
@@ -92,8 +92,8 @@ def soak(_: Context, minutes: int = 10, seed: int = 0, storms: int = 200, histor
         from bulkhead.conformance.histories import cli
 
         cli.main(histories, seed, keep=True)
-    if minutes:
-        conformance.main(minutes=minutes, seed=seed)
+    if calls:
+        conformance.main("host", calls, seed, record=True)
 
 
 @command
@@ -139,17 +139,22 @@ def debug(_: Context, vmlinux: str = "") -> None:
 @command
 def conform(
     _: Context,
-    backend: str = "qemu",
+    backend: str = "host",
     calls: int = 0,
     seed: int = 0,
+    jobs: int = 2,
+    replay: str = "",
     thorough: bool = False,
     serial: str = "qemu",
     power: str = "",
 ) -> None:
-    """Steps that the specification judges, on `qemu` or `metal` (`--serial PATH[:baud]`; without it in QEMU, too)."""
-    from bulkhead.conformance import campaign
+    """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; without it in QEMU, too) or all;
+    `--replay FILE` repeats what once failed.
+    """
+    from bulkhead.conformance import conform as conformance
 
-    campaign.main(backend, calls=calls, seed=seed, thorough=thorough, serial=serial, power=power)
+    booted = {"thorough": thorough, "serial": serial, "power": power}
+    conformance.main(backend, calls, seed, jobs, replay, **booted)
 
 
 @command

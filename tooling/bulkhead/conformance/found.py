@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from bulkhead.conformance.life import Kit, Life
 from bulkhead.conformance.steps import Step
 from bulkhead.spec.pairs import Pair
-from bulkhead.spec.transaction import STATUS
 
-Tell = Callable[[int], None]
-"""Called now and then with the number of calls made so far."""
+Tell = Callable[[int], bool | None]
+"""Called now and then with the number of calls made so far; True ends the run."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,9 @@ class Plan:
     @property
     def command(self) -> str:
         """Does the same again."""
-        return f"inv conform --backend {self.backend} --calls {self.calls} --seed {self.seed} --jobs {self.jobs}"
+        return (
+            f"inv conform --backend {self.backend} --calls {self.calls} --seed {self.seed} --jobs {self.jobs}"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,12 @@ class Found:
     @property
     def successes(self) -> int:
         """Calls and steps that succeeded."""
-        return sum(count for pair, count in self.pairs.items() if pair.succeeds)
+        return sum(count for pair, count in self.pairs.items() if pair.label.startswith("SUCCESS"))
+
+    @property
+    def share(self) -> float:
+        """Of steps that succeeded."""
+        return self.successes / max(self.pairs.total(), 1)
 
     def add(self, life: Life) -> None:
         """A machine whose life is over; its pairs are counted as they are seen."""

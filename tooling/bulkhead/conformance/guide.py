@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from random import Random
 
 from bulkhead.conformance.propose import NAMES, Proposer
@@ -33,30 +33,30 @@ BUILDING = 0.25
 WRITES, LOCKED = 0.06, 0.02
 """Share of steps that write to a page, and of calls that find the ownership lock taken."""
 TRIES, RAREST, ATTEMPTS = 4, 3, 3
-SPECIFIED = tuple(name for name in NAMES if name not in RUNS)
 
 
 class Guide:
-    """Chooses with one `random.Random`, knowing how often each pair was seen."""
+    """Chooses with one `random.Random`, knowing how often each pair was seen. `names` are the steps that the machine
+    can take; a scene may have others, which are left out.
+    """
 
-    def __init__(self, proposer: Proposer, seen: Counter[Pair], random: Random) -> None:
+    def __init__(
+        self, proposer: Proposer, seen: Counter[Pair], random: Random, names: Collection[str] = NAMES
+    ) -> None:
         self.proposer, self.random = proposer, random
-        self._seen = seen
+        self._seen, self._names = seen, frozenset(names)
+        self._specified = tuple(name for name in NAMES if name in self._names and name not in RUNS)
         self._scene: Iterator[Step] = iter(())
-        table = pairs.table()
         self._reachable = {
-            name: [
-                pair
-                for pair in (*table[name].refusals, *table[name].successes.values())
-                if pair not in pairs.UNREACHABLE
-            ]
-            for name in SPECIFIED
+            name: [pair for pair in _pairs_of(name) if pair not in pairs.UNREACHABLE]
+            for name in self._specified
         }
 
     def begin(self) -> None:
         """A sequence begins, with one of the scenes."""
         scenes, weights = zip(*SCENES, strict=True)
-        self._scene = self.random.choices(scenes, weights)[0](self.proposer)
+        scene = self.random.choices(scenes, weights)[0](self.proposer)
+        self._scene = (step for step in scene if step.name in self._names)
 
     def next(self) -> Step:
         """A step for the machine as it is."""
@@ -76,7 +76,7 @@ class Guide:
         """A step that succeeds, None if none was found."""
         for _ in range(TRIES):
             name = self.random.choices(_NAMES, cum_weights=_WEIGHTS)[0]
-            step = self.proposer.likely(name)
+            step = self.proposer.likely(name) if name in self._names else None
             if step is None:
                 continue
             if name in RUNS:
@@ -103,7 +103,7 @@ class Guide:
 
     def _candidates(self) -> list[Step]:
         """Steps towards the rarest pairs of some calls, and a few of other calls."""
-        names = self.random.sample(SPECIFIED, 2 * RAREST)
+        names = self.random.sample(self._specified, 2 * RAREST)
         targets = [min(self._reachable[name], key=self._seen.__getitem__) for name in names]
         targets = sorted(targets, key=self._seen.__getitem__)[:RAREST]
         steps = [self._toward(target) for target in targets for _ in range(ATTEMPTS)]
@@ -125,6 +125,11 @@ class Guide:
         ):
             return likely
         return self.proposer.unlikely(step, argument, status)
+
+
+def _pairs_of(name: str) -> tuple[Pair, ...]:
+    own = pairs.table()[name]
+    return (*own.refusals, *own.successes.values())
 
 
 _ANSWER = re.compile(r"\d+\. (?:exit )?(\w+)(?:\((\d+)\))?")

@@ -26,9 +26,20 @@ RANGES = (
     (RAM, PAGE, RAM + PAGE, PAGE, RAM + (1 << 30), PAGE, TOP - PAGE, PAGE),
 )
 """RAM ranges that vm_create accepts, base and size in turn."""
+NEARLY = (
+    (TOP - PAGE, 2 * PAGE, 0, 0, 0, 0, 0, 0),
+    (TOP, PAGE, 0, 0, 0, 0, 0, 0),
+    (RAM, PAGE, RAM, PAGE, 0, 0, 0, 0),
+    (RAM + PAGE, PAGE, RAM, PAGE, 0, 0, 0, 0),
+    (0, 0, RAM, PAGE, 0, 0, 0, 0),
+    (RAM, PAGE, PAGE, 0, 0, 0, 0, 0),
+)
+"""RAM ranges that it refuses, each for one reason: too long, beyond the end, overlapping, descending, a gap, a base."""
 IPAS = (RAM, RAM + PAGE, RAM + BLOCK, RAM + 2 * BLOCK, RAM + (1 << 30), 0, TOP - PAGE, TOP - BLOCK)
 """Addresses, most of them in those ranges; few, so that they meet."""
-ODD = (0, 1, 7, PAGE - 1, PAGE, BLOCK, 1 << 38, TOP, 1 << 48, 1 << 63, (1 << 64) - 1, (1 << 64) - PAGE)
+ODD = (
+    0, 1, 2, 7, 8, 9, 63, 64, PAGE - 1, PAGE, BLOCK, 1 << 38, TOP, 1 << 48, 1 << 63, (1 << 64) - 1, (1 << 64) - PAGE,
+)  # fmt: skip
 """Numbers that are seldom right."""
 SPLITS = 4
 """Blocks that may be split, the one that boot splits among them: of a split block all is compared."""
@@ -74,7 +85,8 @@ class Proposer:
         """
         likely = self.likely(name)
         if likely is None:
-            return self.step(name, {key: self.value(key) for key in ARGUMENTS[name]})
+            names = ARGUMENTS.get(name, ("vcpu",))
+            return self.step(name, {key: self.value(key) for key in names})
         arguments = dict(likely.arguments)
         if argument is not None:
             arguments[argument] = self.value(argument, status)
@@ -170,7 +182,8 @@ class Proposer:
         elif chance < 0.9:
             found = self.block(self.random.choice(OTHER_KINDS))
         else:
-            found = (self._frame("host") or 0) + 1
+            end = self.ghost.machine.layout.end
+            found = self.random.choice(((self._frame("host") or 0) + 1, end, end - PAGE))
         return self.ghost.machine.layout.end if found is None else found
 
     def _some_block(self) -> int:
@@ -249,7 +262,9 @@ class Proposer:
         if slot is None or root is None:
             return None
         names = [name for name in ARGUMENTS["vm_create"] if name.startswith("ram")]
-        ranges = dict(zip(names, self.random.choice(RANGES), strict=True))
+        ranges = dict(
+            zip(names, self.random.choice(RANGES if self.random.random() < 0.9 else NEARLY), strict=True)
+        )
         vcpus = self.random.choice((1, 1, 2, 8, 8))
         return {"vm": slot, "root": root, "vcpus": vcpus, "flags": 0, **ranges}
 

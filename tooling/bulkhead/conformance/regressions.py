@@ -146,7 +146,9 @@ def replay_file(path: Path) -> str:
 def _blocks(machine: Machine) -> dict[str, list[int]]:
     """Word for a kind → numbers of its blocks, those of the host from the last one back."""
     base = machine.layout.ram_base
-    found = {name: [(block - base) // BLOCK for block in machine.blocks(kind)] for name, kind in _KINDS.items()}
+    found = {
+        name: [(block - base) // BLOCK for block in machine.blocks(kind)] for name, kind in _KINDS.items()
+    }
     return found | {"host": found["host"][::-1]}
 
 

@@ -111,11 +111,13 @@ def host_split(p: Proposer) -> Iterator[Step]:
 
 def vm_split(p: Proposer) -> Iterator[Step]:
     """A block of a VM that becomes pages."""
-    if not p.is_much_split():
-        yield from running(p)
-        for name in ("map_block", "vm_split"):
-            if (step := p.likely(name)) is not None:
-                yield step
+    block = p.block(Kind.HOST)
+    if block is None or p.is_much_split():
+        return
+    slot = yield from created(p, 1)
+    yield p.step("table_donate", {"vm": slot, "ipa": RAM, "level": 2, "table": p.host_frame()})
+    yield p.step("map_block", {"vm": slot, "ipa": RAM, "block": block})
+    yield p.step("vm_split", {"block": block, "table": p.host_frame(), "host_table": p.host_frame()})
 
 
 def created(p: Proposer, vcpus: int, size: int = 2) -> Generator[Step, None, int]:

@@ -1,0 +1,150 @@
+"""Random sequences on the fake machine: every pair is seen, and what is wrong is found, shortened and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkhead.conformance import Machine, conform, oracle, regressions, steps
+from bulkhead.conformance.found import Found, Plan
+from bulkhead.conformance.life import KITS
+from bulkhead.conformance.steps import Step
+from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.inspect.records import Kind
+from bulkhead.report import baselines, results
+from bulkhead.spec import CALLS, Outcome, pairs
+from bulkhead.spec.pairs import Pair
+
+KEPT = sorted((Path(__file__).parents[1] / "regressions").glob("*.json"))
+CALLS_HERE = 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_random_sequences_are_as_specified_and_see_every_pair() -> None:
+    plan = Plan("host", CALLS_HERE, seed=1, jobs=2)
+    found = conform.show(plan)
+    conform.check(plan, found)
+    assert found.calls >= CALLS_HERE and found.sequences > CALLS_HERE // 120
+    assert set(found.machines) == {kit.name for kit in KITS}
+    (kept,) = [one for one in results.read_all() if (one.kind, one.variant) == ("conform", "host")]
+    assert kept.current and kept.data["pairs"].keys() == {str(pair) for pair in pairs.reachable()}
+
+
+def test_machines_are_of_three_sizes_the_largest_with_a_hole() -> None:
+    sizes = []
+    for kit in KITS:
+        machine = kit.build()
+        sizes.append((machine.layout.frames, len(kit.ram)))
+        machine.backend.close()
+    assert len(set(sizes)) == 3
+    assert max(sizes)[0] >= 1 << 16 and max(sizes)[1] == 2
+
+
+def test_the_full_run_is_about_this_engine() -> None:
+    kept = baselines.kept(conform.KIND)
+    if kept is not None:
+        assert kept["calls"] >= conform.FULL and kept["sequences"] >= conform.SEQUENCES
+        assert kept["successes"] >= conform.SUCCESSES * kept["calls"]
+        assert kept["pairs"] == len(pairs.reachable())
+
+
+def test_what_was_not_seen_is_told() -> None:
+    plan, found = Plan("host", 1000, seed=1), Found(calls=1000)
+    found.pairs.update(dict.fromkeys(pairs.reachable(), 5))
+    assert conform.shortcomings(plan, found) == ["only 14% of the calls succeed"]
+    found.pairs[Pair("vm_kill", "SUCCESS")] += 1000
+    assert conform.shortcomings(plan, found) == []
+    del found.pairs[Pair("map", "8. NEEDS_SPLIT(3)")]
+    found.pairs[Pair("map", "SUCCESS")] = 1
+    assert conform.shortcomings(plan, found) == [
+        "seen less than 1 times: map: 8. NEEDS_SPLIT(3) (0)", "said to be unreachable, but seen: map: SUCCESS",
+    ]  # fmt: skip
+    assert conform.often(replace(plan, calls=1_000_000)) == 500
+    with pytest.raises(InvalidInput, match="no backend 'abacus'"):
+        conform.main("abacus")
+
+
+def specify(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Outcome], Outcome]) -> None:
+    """The specification of a call is another one, for generator and oracle."""
+    wrong = CALLS | {name: lambda state, **arguments: change(CALLS[name](state, **arguments))}
+    monkeypatch.setattr(oracle, "CALLS", wrong)
+    monkeypatch.setattr(steps, "CALLS", wrong)
+
+
+def without_the_record(outcome: Outcome) -> Outcome:
+    """The record of the page stays as it was."""
+    if outcome.success is True:
+        outcome.committed.frame._changed.clear()  # type: ignore[attr-defined]
+    return outcome
+
+
+def busy(outcome: Outcome) -> Outcome:
+    """Another error where the VM is not there."""
+    return replace(outcome, status=5) if len(outcome.needs) == 2 and outcome.success is False else outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "change", "message", "most"),
+    [("map", without_the_record, "record of frame", 5), ("vm_kill", busy, "answers BAD_STATE", 1)],
+)
+def test_a_wrong_specification_is_found_shortened_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: str, change: Any, message: str, most: int
+) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
+    plan = Plan("host", 20_000, seed=3)
+    with monkeypatch.context() as patched:
+        specify(patched, call, change)
+        found = conform.show(plan)
+        with pytest.raises(CheckFailed, match=message) as failure:
+            conform.check(plan, found, place=tmp_path)
+        (path,) = tmp_path.glob("*.json")
+        assert path.name.startswith(f"{call}_") and f"inv conform --replay {path}" in str(failure.value)
+        kept = json.loads(path.read_text())["steps"]
+        assert 1 <= len(kept) <= most and kept[-1]["step"] == call
+        again = regressions.replay_file(path)
+        assert regressions.failure(again) == regressions.failure(found.failures[0].message)
+        with pytest.raises(CheckFailed, match=message):
+            conform.main(replay=str(path))
+    conform.main(replay=str(path))
+
+
+@pytest.mark.raw_memory
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_what_once_failed_does_not_any_more(machine: Machine, path: Path) -> None:
+    kit, kept = regressions.load(path)
+    own = kit.build() if machine.backend.name == "host" else machine
+    taken = [step for step in regressions.decoded(own, kept) if own is not machine or step.name in CALLS]
+    try:
+        assert regressions.replay(own, taken) == ""
+    finally:
+        machine.needs_reset = True
+        if own is not machine:
+            own.backend.close()
+
+
+def test_steps_are_the_same_after_they_were_kept(tmp_path: Path) -> None:
+    kit = KITS[1]
+    machine = kit.build()
+    whole, split = machine.blocks(Kind.HOST)[-2], machine.layout.split_block
+    machine.backend.close()
+    given = [
+        Step("host_split", {"block": whole, "table": split + 0x3000}, cpu=1),
+        Step("vm_kill", {"vm": 3}, locked=True),
+        Step("map", {"vm": 0, "ipa": 0x4000_0000, "frame": (1 << 64) - 1, "mode": 1}),
+    ]
+    path = regressions.save(tmp_path, "three", kit, given, "")
+    assert "host 1 + 0x0" in path.read_text() and "split 0 + 0x3000" in path.read_text()
+    loaded, kept = regressions.load(path)
+    other = loaded.build()
+    assert regressions.decoded(other, kept) == given
+    other.backend.close()
+    path.write_text("{}")
+    with pytest.raises(InvalidInput, match="no sequence of steps"):
+        regressions.load(path)
