@@ -148,13 +148,12 @@ def conform(
     serial: str = "qemu",
     power: str = "",
 ) -> None:
-    """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; without it in QEMU, too) or all;
+    """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; else in QEMU, too) or all;
     `--replay FILE` repeats what once failed.
     """
     from bulkhead.conformance import conform as conformance
 
-    booted = {"thorough": thorough, "serial": serial, "power": power}
-    conformance.main(backend, calls, seed, jobs, replay, **booted)
+    conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
 
 
 @command

@@ -55,7 +55,7 @@ def test_the_full_run_is_about_this_engine() -> None:
 
 
 def test_what_was_not_seen_is_told() -> None:
-    plan, found = Plan("host", 1000, seed=1), Found(calls=1000)
+    plan, found = Plan("host", 8000, seed=1), Found(calls=8000)
     found.pairs.update(dict.fromkeys(pairs.reachable(), 5))
     assert conform.shortcomings(plan, found) == ["only 14% of the calls succeed"]
     found.pairs[Pair("vm_kill", "SUCCESS")] += 1000

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from bulkhead.conformance import conform_host, regressions
 from bulkhead.conformance.found import Failure, Found, Plan
+from bulkhead.conformance.seat import PSEUDO_TERMINAL
 from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.provision.paths import REPOSITORY, in_checkout
 from bulkhead.report import baselines, results
@@ -26,8 +27,8 @@ from bulkhead.spec import pairs
 KIND = "conform"
 BACKENDS = ("host", "qemu", "metal")
 FULL, OFTEN, SEQUENCES = 1_000_000, 500, 10_000
-"""Calls of a full run on the host backend, whose result is kept in `ci/baselines`; how often it sees each reachable pair,
-and how many sequences there are that end in full destroy, at least.
+"""Calls of a full run on the host backend, whose result is kept in `ci/baselines`; how often it sees each reachable
+pair, and how many sequences there are that end in full destroy, at least.
 """
 SUCCESSES = 0.3
 """Share of calls that succeed, at least."""
@@ -43,11 +44,13 @@ def main(
     replay: str = "",
     *,
     record: bool = False,
-    **booted: Any,
+    thorough: bool = False,
+    serial: str = PSEUDO_TERMINAL,
+    power: str = "",
 ) -> None:
-    """Runs on one backend or on all; with `replay` only the steps of that file. `booted` are the options of
-    `campaign.main`, which see to booted machines. Raises CheckFailed for a difference, a pair that was not seen, or too
-    few successes.
+    """Runs on one backend or on all; with `replay` only the steps of that file. `thorough`, `serial` and
+    `power` are for booted machines, as in `campaign`. Raises CheckFailed for a difference, a pair that was not seen, or
+    too few successes.
     """
     if replay:
         if wrong := regressions.replay_file(Path(replay)):
@@ -63,7 +66,7 @@ def main(
         else:
             from bulkhead.conformance import campaign
 
-            campaign.main(name, calls=calls, seed=seed, **booted)
+            campaign.main(name, calls=calls, seed=seed, thorough=thorough, serial=serial, power=power)
 
 
 def show(plan: Plan) -> Found:
@@ -108,10 +111,7 @@ def kept_failure(failure: Failure, place: Path) -> Path:
 
 def often(plan: Plan) -> int:
     """How often each reachable pair must have been seen: the full number in a full run, fewer in shorter ones."""
-    full = FULL[plan.backend]
-    return (
-        OFTEN[plan.backend] if plan.calls >= full else max(1, OFTEN[plan.backend] * plan.calls // (4 * full))
-    )
+    return OFTEN if plan.calls >= FULL else OFTEN * plan.calls // (4 * FULL)
 
 
 def shortcomings(plan: Plan, found: Found) -> list[str]:
