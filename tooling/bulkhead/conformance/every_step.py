@@ -62,7 +62,8 @@ def _run(machine: TracedMachine, vm: Vm) -> None:
 def _take_apart(machine: TracedMachine, vm: Vm) -> None:
     """Among the pages of the dying VM is one that the host reaches."""
     machine.ok("vm_split", block=vm.blocks[BLOCK_IPA], table=machine.take(), host_table=machine.take())
-    second = vm.block(BLOCK_IPA + BLOCK)
+    second = machine.take_block()
+    machine.quickly("map_block", vm=vm.slot, ipa=BLOCK_IPA + BLOCK, block=second)
     vm.kill()
     machine.ok("reclaim_block", block=second)
     for page in (RAM, KEPT):

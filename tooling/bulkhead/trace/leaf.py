@@ -12,6 +12,7 @@ from bulkhead.trace.probe import LOADED, STORED, Record
 Step = tuple[str | int, ...]
 """A name and its operands."""
 Body = list[tuple[Record, Step | None]]
+"""All records of a leaf; with the steps of those that executed one."""
 RAM = "store to RAM"
 LINE = 64
 """Bytes: the shortest cache line that boot accepts."""
@@ -44,7 +45,7 @@ def text_of(step: Step) -> str:
 
 def _stores(body: Body) -> list[Record]:
     """Stores to RAM, in their order."""
-    return [record for record, step in body if record.kind == STORED and step and step[0] == RAM]
+    return [record for record, _ in body if record.kind == STORED and record.address >> 46 == _WINDOW >> 46]
 
 
 def _zeroed(
@@ -68,15 +69,13 @@ def _cleaned(body: Body, ram_base: int, shift: int) -> tuple[tuple[int, ...], li
     cleaned: set[int] = set()
     early = done = False
     for record, step in body:
-        if step is None:
-            continue
-        if step[0] == "dc civac":
-            cleaned.add(int(step[1]) // LINE)
-            done = False
-        elif record.kind == STORED:
+        if record.kind == STORED:
             early = early or record.address // LINE in cleaned
             done = False
-        elif step[0] == "dsb sy":
+        elif step and step[0] == "dc civac":
+            cleaned.add(int(step[1]) // LINE)
+            done = False
+        elif step and step[0] == "dsb sy":
             done = True
     if not cleaned:
         return (), ["cleans and invalidates nothing"]

@@ -76,6 +76,11 @@ static int64_t target(uint32_t word) /* of a conditional branch, in words from i
     return (int64_t)((uint64_t)(word >> 5) << (64 - bits)) >> (64 - bits);
 }
 
+static int is_telling(uint32_t word) /* barriers, system instructions and registers; RET */
+{
+    return word >> 24 == 0xd5 || word == 0xd65f03c0;
+}
+
 static void keep(uint32_t place, int kind, int size, unsigned cpu, uint64_t address, uint64_t value)
 {
     uint64_t number = __atomic_fetch_add(&head->count, 1, __ATOMIC_RELAXED);
@@ -107,7 +112,7 @@ static void on_instruction(unsigned cpu, void *data)
             passed[before] = 1;
     }
     branch[cpu] = is_conditional(text[place]) ? place + 1 : 0;
-    if (head->recording)
+    if (head->recording && is_telling(text[place]))
         keep(place, EXECUTED, 4, cpu, 0, operand(cpu, text[place]));
 }
 

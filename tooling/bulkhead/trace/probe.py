@@ -28,8 +28,8 @@ _COMPILE_SECONDS = 120
 
 
 class Record(NamedTuple):
-    """What one CPU did: executed the instruction at `pc` (as linked; `value` is the operand of MSR and SYS), or loaded
-    or stored `value` of `size` bytes at virtual `address` by it."""
+    """What one CPU did: executed the instruction at `pc` (as linked; of barriers, system instructions and RET only;
+    `value` is the operand of MSR and SYS), or loaded or stored `value` of `size` bytes at virtual `address` by it."""
 
     kind: int
     cpu: int

@@ -69,8 +69,12 @@ class Reader:
         found = {
             one.name.removeprefix("bulkhead_"): one for one in symbols.all if one.name.startswith("bulkhead_")
         }
-        self._leaves = {found[name].address: name for name in LEAVES if name in found}
-        self._extents = {name: range(at, at + found[name].size) for at, name in self._leaves.items()}
+        self._leaves = {
+            pc: name
+            for name in LEAVES
+            if name in found
+            for pc in range(found[name].address, found[name].address + found[name].size, 4)
+        }
         self._ram = range(window("RAM").base + ram_base, window("RAM").base + ram_base + (frames << 12))
         self._ram_base = ram_base
         self._tables = {
@@ -94,13 +98,13 @@ class Reader:
                     yield Happened(step, record.pc)
                 continue
             inside.append(record)
-            if self.word(record.pc) == _RET and record.pc in self._extents[name]:
+            if self._leaves.get(record.pc) == name and self.word(record.pc) == _RET:
                 if name not in UNSPECIFIED:
                     yield self._whole_leaf(name, inside)
                 inside, name = [], ""
 
     def _whole_leaf(self, name: str, records: list[Record]) -> Happened:
-        body = [(record, self.step(record)) for record in records]
+        body = [(record, self.step(record) if record.kind == EXECUTED else None) for record in records]
         step, faults = leaf.summary(name, body, self._ram_base, self._vms)
         return Happened(step, records[0].pc, tuple(faults))
 
