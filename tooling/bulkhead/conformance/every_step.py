@@ -19,6 +19,7 @@ def take_every_step(machine: TracedMachine) -> None:
     _window(machine)
     vm = _build(machine)
     _run(machine, vm)
+    machine.check_attributes()
     _take_apart(machine, vm)
 
 

@@ -15,6 +15,7 @@ from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.conformance.snapshot import unpack
 from bulkhead.errors import MachineError
 from bulkhead.image.build import build
+from bulkhead.inspect import attributes
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.prove.exec.image import Image
 from bulkhead.prove.lowering import CONTEXT_MEMBERS, VMID_SHIFT
@@ -63,6 +64,11 @@ class TracedMachine(Machine):
         """A call that must succeed, and is not traced."""
         reply = super().call(name, **arguments)
         assert reply.status == "SUCCESS", f"{describe(name, arguments, 0)} answers {reply}"
+
+    def check_attributes(self) -> None:
+        """Every descriptor in use has the attributes that it must have."""
+        with stopped_view(self._qemu.machine, self._qemu.symbols) as view:
+            self.differences += attributes.faults(view)
 
     def touch(self, address: int) -> None:
         """The host's first access to a block, which brings it to the engine."""
