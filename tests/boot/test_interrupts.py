@@ -219,3 +219,55 @@ def test_a_pending_timer_interrupt_survives_another_vm(rig: Rig) -> None:
     assert log(other) == [TIMER], "the interrupt of one VM keeps that of the other from being taken"
     assert run_to_the_end(vm, CONTROL_TIMER) in ([], [EXITS["IRQ"]])
     assert log(vm) == [TIMER]
+
+
+SGI = 5
+GICR_SGI = 0x080B_0000
+GICD = 0x0800_0000
+
+
+def registers(*writes: tuple[int, int]) -> str:
+    """32-bit stores to device registers."""
+    return "".join(f"ldr x1, ={address:#x}\n ldr w2, ={value:#x}\n str w2, [x1]\n" for address, value in writes)
+
+
+RAISE = f"""
+    msr     S3_0_C12_C12_7, xzr      // ICC_IGRPEN1_EL1: nothing else interrupts
+    mov     x0, #1
+    msr     S3_0_C12_C12_6, x0       // ICC_IGRPEN0_EL1
+    isb
+    {registers((GICD, 0x13), (GICR_SGI + 0x80, ~(1 << SGI) & 0xFFFF_FFFF), (GICR_SGI + 0x100, 1 << SGI),
+               (GICR_SGI + 0x200, 1 << SGI))}
+    dsb     sy
+    ret
+    .ltorg
+"""
+"""The host's SGI 5 is of group 0, which is signalled as FIQ (IHI 0069, 4.6.2), and pending."""
+ACKNOWLEDGE = f"""
+    mrs     x0, S3_0_C12_C8_0        // ICC_IAR0_EL1
+    msr     S3_0_C12_C8_1, x0        // ICC_EOIR0_EL1
+    msr     S3_0_C12_C12_6, xzr
+    {registers((GICR_SGI + 0x80, 0xFFFF_FFFF))}
+    mov     x1, #1
+    msr     S3_0_C12_C12_7, x1
+    isb
+    ldr     x2, ={{place:#x}}
+    str     x0, [x2]
+    ret
+    .ltorg
+"""
+
+
+@pytest.mark.qemu
+def test_a_physical_interrupt_of_group_0_ends_a_run(rig: Rig) -> None:
+    """It comes as FIQ, and is the host's like any other."""
+    vm = start(rig, 11, wait_for(1, "nop"))
+    program, answer = rig.take(), rig.take()
+    rig.write(program, assemble(RAISE))
+    rig.execute(program)
+    assert vm.run()[0] == EXITS["IRQ"]
+    assert vm.run()[0] == EXITS["IRQ"], "still pending"
+    rig.write(program, assemble(ACKNOWLEDGE.format(place=answer)))
+    rig.execute(program)
+    assert struct.unpack("<Q", rig.read(answer, 8)) == (SGI,)
+    assert log(vm) == []
