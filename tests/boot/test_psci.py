@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,13 +12,14 @@ from boot.assembly import assemble
 from boot.machines import Booted
 from boot.rig import PAGE, VM_RAM, start_vm
 from bulkhead import abi
-from bulkhead.machine.qemu import QemuConfig
+from bulkhead.inspect.engine import stopped_view
+from bulkhead.machine.qemu import RAM_BASE, QemuConfig
 
 pytestmark = pytest.mark.qemu
 
 CPUS = 4
 IDS = {line.name: line.id for line in abi.load().standards}
-NOT_SUPPORTED, INVALID_PARAMETERS, ALREADY_ON, INVALID_ADDRESS = -1, -2, -4, -9
+NOT_SUPPORTED, INVALID_PARAMETERS, DENIED, ALREADY_ON, INVALID_ADDRESS = -1, -2, -3, -4, -9
 ON, OFF = 0, 1
 
 
@@ -105,6 +107,18 @@ def program_cpu_off() -> bytes:
     """movz w0, #0x8400, lsl #16; movk w0, #2; hvc #0; b . (Arm ARM C6.2)."""
     words = (0x52B0_8000, 0x7280_0040, 0xD400_0002, 0x1400_0000)
     return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+@pytest.mark.parametrize("name", ["PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"])
+def test_no_end_while_ownership_changes(booted: Booted, name: str) -> None:
+    """The lock is taken from outside, as if by another CPU."""
+    with stopped_view(booted.machine, booted.symbols) as view:
+        lock = view.physical(booted.symbols.address("LOCK")) - RAM_BASE
+    os.pwrite(booted.machine.ram, (1).to_bytes(8, "little"), lock)
+    assert psci(booted, name) == DENIED
+    os.pwrite(booted.machine.ram, bytes(8), lock)
+    with pytest.raises(Exception, match="ended with status 0"):
+        psci(booted, name)
 
 
 @pytest.mark.parametrize("name", ["PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"])

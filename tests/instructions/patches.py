@@ -17,7 +17,12 @@ NOP = 0xD503201F
 DSB_ISH, DSB_ISHST, DSB_SY, ISB = 0xD5033B9F, 0xD5033A9F, 0xD5033F9F, 0xD5033FDF
 TLBI_VMALLE1IS = 0xD508831F
 TLBI_IPAS2E1IS, DC_CIVAC, IC_IALLUIS = 0xD50C8020, 0xD50B7E20, 0xD508711F
+MSR_VTTBR, MSR_VTCR = 0xD51C2100, 0xD51C2140
 """Operands in X0; the register is the low five bits."""
+STLR, STR, CASAL, CAS = 0xC89FFC00, 0xF9000000, 0xC8E0FC00, 0xC8A07C00
+"""64-bit, registers zero."""
+ORDERED = {STLR: 0xFFFFFC00, CASAL: 0xFFE0FC00}
+"""The bits of these that are no register."""
 
 
 def function(images: Images, *path: str) -> list[tuple[int, int]]:
@@ -33,6 +38,14 @@ def function(images: Images, *path: str) -> list[tuple[int, int]]:
     code = program.flat()[start : start + symbol.size]
     words = (int.from_bytes(code[offset : offset + 4], "little") for offset in range(0, symbol.size, 4))
     return [(symbol.address + 4 * number, word) for number, word in enumerate(words)]
+
+
+def everywhere(images: Images, chosen: Callable[[int], bool]) -> list[tuple[int, int]]:
+    """(address, word) of the engine's instructions that `chosen` likes."""
+    program = read_program(images.elf)
+    code = program.flat()[: max(one.end for one in program.segments if one.executable) - program.base]
+    words = (int.from_bytes(code[offset : offset + 4], "little") for offset in range(0, len(code), 4))
+    return [(program.base + 4 * number, word) for number, word in enumerate(words) if chosen(word)]
 
 
 def places(images: Images, chosen: Callable[[int], bool], *path: str) -> list[int]:
