@@ -97,11 +97,20 @@ def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, h
 
 
 @command
-def coverage(_: Context) -> None:
-    """Count which lines and branches of engine/core the tests of the host build execute; refuse unexplained gaps."""
-    from bulkhead.coverage import host
+def coverage(_: Context, on: str = "all") -> None:
+    """Count which lines and branches of the engine tests execute, `--on host` (engine/core) or qemu (the image).
 
-    host.main()
+    Refuses too little, and gaps that nobody explains.
+    """
+    from bulkhead.coverage import el2, host
+    from bulkhead.errors import InvalidInput
+
+    if on not in ("host", "qemu", "all"):
+        raise InvalidInput(f"coverage on '{on}' is not counted", where="--on", hint="host, qemu or all")
+    if on != "qemu":
+        host.main()
+    if on != "host":
+        el2.main()
 
 
 @command

@@ -31,6 +31,8 @@ MIB = 1 << 20
 RAM_BASE = 0x4000_0000  # of QEMU's `virt` machine
 KERNEL_ADDRESS = 0x4020_0000  # where it loads an arm64 Image with text_offset 0
 STREAMS = ("uart0", "uart1", "qmp", "gdb")
+EXTRA = "BULKHEAD_QEMU_EXTRA"
+"""Environment variable: further words for every QEMU that is started, for watching what runs in it."""
 
 Decoder = Callable[[str], str]
 
@@ -74,7 +76,7 @@ class QemuConfig:
         words += ["-initrd", str(self.initrd)] if self.initrd else []
         for one in self.devices:
             words += ["-device", one]
-        return words + (["-S"] if self.halted else []) + list(self.extra)
+        return words + (["-S"] if self.halted else []) + list(self.extra) + shlex.split(os.environ.get(EXTRA, ""))
 
     def shell_line(self) -> str:
         """A line for a shell: the engine's console on the terminal, the link on a socket."""
