@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bulkhead import abi
+from bulkhead.conformance import campaign
 from bulkhead.conformance.line import PseudoTerminal, SerialDevice
 from bulkhead.conformance.metal import MetalBackend, Patience, check_payload
-from bulkhead.errors import InvalidInput, MachineError
+from bulkhead.errors import CheckFailed, InvalidInput, MachineError
 from bulkhead.image.build import build
-from bulkhead.machine.framing import decode_frame, encode_frame
+from bulkhead.image.variant import Edit, build_variant
 from bulkhead.provision import qemu
+from bulkhead.report import results
 from conformance.cable import Cable, Damage, intact
 
 SHORT = Patience(attach=10, request=2, ping=1, boot=60)
@@ -141,27 +143,57 @@ def test_a_pulled_plug_is_an_error(cable: Cable, metal: MetalBackend) -> None:
         metal.call(0, FEATURES)
 
 
-def of_version(version: int) -> Damage:
-    """Frames as a payload of another version sends them: whole, but for the version that they tell."""
-
-    def rewrite(data: bytes) -> bytes:
-        if data == b"\0":
-            return data
-        number, code, fields = decode_frame(data)
-        if "abi" in fields:
-            fields["abi"] = version
-        return encode_frame([number, code, fields])[:-1]
-
-    return rewrite
-
-
-def test_a_payload_of_another_version_is_refused(cable: Cable, metal: MetalBackend) -> None:
-    metal.close()
-    cable.from_board = of_version(7 << 32 | 3)
+def test_a_payload_of_another_version_is_refused() -> None:
+    """An image that was really built with another version of the table of calls."""
+    constant = "pub const VERSION: u64 = "
+    edit = Edit(
+        "engine/abi/src/generated.rs", f"{constant}{abi.load().version:#x};", f"{constant}0x7_0000_0003;"
+    )
+    board = PseudoTerminal(build_variant([edit]), str(qemu.ensure()))
     with pytest.raises(MachineError, match=r"speaks ABI 7\.0\.3, this package \d") as caught:
-        MetalBackend(cable, SHORT)
+        MetalBackend(board, SHORT)
     assert "flash the image of this package" in str(caught.value)
-    cable.from_board = intact
+
+
+def test_a_run_goes_on_behind_a_board_that_stopped(
+    cable: Cable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is turned off and on; the run tells of it, and ends as a failure."""
+
+    def falls_silent() -> Damage:
+        frames = 0
+
+        def damage(data: bytes) -> bytes:
+            nonlocal frames
+            frames += data == b"\0"
+            return data if frames <= 30 else b""
+
+        return damage
+
+    def starter(*_: object) -> Callable[[], MetalBackend]:
+        def start() -> MetalBackend:
+            backend = MetalBackend(cable, SHORT)
+            cable.from_board = falls_silent()
+            return backend
+
+        return start
+
+    monkeypatch.setattr(campaign, "starter", starter)
+    monkeypatch.setenv(results.PLACE, str(tmp_path))
+    cable.power_cycles, cable.has_power_switch = 0, True
+    findings = campaign.on_metal(40, seed=1)
+    assert (len(findings.lost), cable.power_cycles) == (1, 1)
+    assert "the device has stopped answering" in findings.lost[0]
+    assert findings.calls >= 40
+    with pytest.raises(CheckFailed, match="machine 0, step"):
+        campaign.conclude(findings, 40, 1.0)
+
+
+def test_a_run_on_what_is_no_backend() -> None:
+    with pytest.raises(InvalidInput, match="no backend 'moon'"):
+        campaign.main("moon")
+    with pytest.raises(MachineError, match="cannot be opened"):
+        campaign.main("metal", serial="/dev/no-such-port")
 
 
 def test_another_program_is_refused() -> None:

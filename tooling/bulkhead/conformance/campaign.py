@@ -6,6 +6,7 @@ Trust label: TOOL. A seed determines every step.
 from __future__ import annotations
 
 import secrets
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -24,7 +25,7 @@ from bulkhead.conformance.qemu import QemuBackend
 from bulkhead.conformance.seat import NAMES, PSEUDO_TERMINAL, starter
 from bulkhead.conformance.second_touch import touch_twice
 from bulkhead.conformance.trial import Judge, Trial
-from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineError
 from bulkhead.image.build import build
 from bulkhead.provision import qemu as program
 from bulkhead.report import results
@@ -37,6 +38,8 @@ SHORT_LIFE = 300
 """Steps on a machine without an SMMU."""
 ALL = 20_000
 """Calls after which every pair must have been seen."""
+LOST_MAX = 3
+"""Machines that stop answering before a run ends."""
 EVERYTHING = 10_000
 """More blocks than there are."""
 SHORT = 2000
@@ -55,11 +58,15 @@ class Board:
 
 @dataclass
 class Findings:
-    """What the steps of one backend showed. `undecided` are the pairs that it cannot show, and why."""
+    """What the steps of one backend showed. `undecided` are the pairs that it cannot show, and why; `lost` says what
+    happened to machines that did not get to the end; `options` of the command are those that name the machine.
+    """
 
     backend: str
     seed: int
     undecided: dict[Pair, str]
+    options: str = ""
+    lost: list[str] = field(default_factory=list)
     counts: Counter[Pair] = field(default_factory=Counter)
     successes: int = 0
     boards: list[Board] = field(default_factory=list)
@@ -76,7 +83,7 @@ class Findings:
 
     def command(self, calls: int) -> str:
         """What does the same again."""
-        return f"inv conform --backend {self.backend} --calls {calls} --seed {self.seed}"
+        return f"inv conform --backend {self.backend} --calls {calls} --seed {self.seed}{self.options}"
 
     def data(self) -> dict[str, Any]:
         """As results are kept."""
@@ -89,6 +96,7 @@ class Findings:
             "pairs": {str(pair): self.counts[pair] for pair in pairs.reachable()},
             "unreachable": [str(pair) for pair in pairs.unreachable()],
             "undecided": {str(pair): why for pair, why in self.undecided.items()},
+            "lost": self.lost,
             "seed": self.seed,
         }
 
@@ -112,7 +120,8 @@ def live(
 ) -> None:
     """One machine, from its boot on; `first` is done before all else, and gives the pairs that it has shown.
 
-    CheckFailed says what differs, and how to see it again.
+    CheckFailed says what differs, and how to see it again. A machine that stops answering is noted, and left; the third
+    ends the run.
     """
     number = len(findings.boards)
     choices = Random(f"{findings.seed}/{number}")
@@ -125,6 +134,10 @@ def live(
         trial.run(steps)
     except AssertionError as error:
         raise CheckFailed(f"{error}\n  machine {number}, step {trial.steps}", where=replay) from error
+    except MachineError as error:  # what the last step has done is not known
+        findings.lost.append(f"machine {number}, step {trial.steps}: {error}")
+        if len(findings.lost) == LOST_MAX:
+            raise CheckFailed("\n".join(findings.lost), where=replay) from error
     except BulkheadError as error:
         error.hint = f"{error.hint or ''}\n  to see it again: {replay}".strip()
         raise
@@ -160,7 +173,9 @@ def on_metal(
         has_smmu = Machine(backend).ok("features").results["features"] & DMA_WINDOWS != 0
         beyond = {*pairs.reachable()} - {*wanted(smmu=has_smmu, without=())}
         undecided |= dict.fromkeys(beyond, f"the machine has {'an' if has_smmu else 'no'} SMMU")
-        findings = Findings("metal", seed or secrets.randbelow(1 << 32), undecided)
+        options = f" --serial {serial}" if serial != PSEUDO_TERMINAL else ""
+        options += f" --power {shlex.quote(power)}" if power else ""
+        findings = Findings("metal", seed or secrets.randbelow(1 << 32), undecided, options)
         while findings.calls < calls:
             if findings.boards:
                 backend.reset()
@@ -172,10 +187,14 @@ def on_metal(
 
 
 def conclude(findings: Findings, calls: int, seconds: float) -> Path:
-    """Keeps what was found. CheckFailed if pairs are missing after so many calls that all must have been seen."""
+    """Keeps what was found. CheckFailed if a machine was lost, or pairs are missing after so many calls that all must
+    have been seen.
+    """
     where = results.write(
         "conform", findings.backend, findings.data(), command=findings.command(calls), seconds=seconds
     )
+    if findings.lost:
+        raise CheckFailed("\n".join(findings.lost), where=findings.command(calls))
     if calls >= ALL and findings.missing:
         raise CheckFailed(
             f"never seen: {', '.join(map(str, findings.missing))}", where=findings.command(calls)

@@ -55,7 +55,9 @@ class Place:
         directory = REPOSITORY / "build" / "host" / flavour.name
         if not edits:
             return cls(REPOSITORY, directory)
-        directory = directory.with_name(f"{flavour.name}-{hashlib.sha256(repr(edits).encode()).hexdigest()[:8]}")
+        directory = directory.with_name(
+            f"{flavour.name}-{hashlib.sha256(repr(edits).encode()).hexdigest()[:8]}"
+        )
         copy_sources(directory / "tree", edits)
         return cls(directory / "tree", directory / "target")
 
@@ -73,8 +75,18 @@ def cargo(
     """
     tools = toolchain.ensure("pinned")
     line = [
-
-        *(str(tools.cargo), *command, "--profile", "host", "--locked", "--quiet", "-j", "2", "--target", TARGET),
+        *(
+            str(tools.cargo),
+            *command,
+            "--profile",
+            "host",
+            "--locked",
+            "--quiet",
+            "-j",
+            "2",
+            "--target",
+            TARGET,
+        ),
         *("--target-dir", str(place.target), *(["--", *arguments] if arguments else [])),
     ]
     environment = tools.env() | {"RUSTFLAGS": " ".join(flavour.rustflags)} | dict(env or {})
@@ -90,7 +102,6 @@ def cargo(
         except subprocess.TimeoutExpired as error:
             raise BuildError(f"no end after {limit} s", where=" ".join(line)) from error
     if done.returncode:
-
         said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}".strip()
         raise BuildError(f"the host library as {flavour.name}: cargo failed\n{said}", where=" ".join(line))
     return done.stdout

@@ -20,10 +20,11 @@ from pathlib import Path
 from bulkhead.errors import BuildError, InvalidInput
 from bulkhead.image.build import HostProgram, Images, assemble, build, cargo, checkout
 from bulkhead.provision.paths import REPOSITORY, cache_dir, locked, sha256_of
-from bulkhead.provision.toolchain import ensure
+from bulkhead.provision.toolchain import Toolchain, ensure
 
 _TREES = {"engine": {".rs", ".toml", ".lock", ".ld", ".S", ".h"}, "tooling": {".py", ".toml"}}
 """What is copied: directory, and the suffixes of its files."""
+_TABLE = "engine/abi/"
 _GENERATORS = {"tooling/bulkhead/image/memory_map.py": "bulkhead.image.memory_map"}
 """A file whose edit changes generated sources, and the module that generates them."""
 _GENERATE_SECONDS = 60
@@ -64,7 +65,10 @@ def check(edits: Sequence[Edit]) -> None:
 def build_variant(
     edits: Sequence[Edit], host_program: HostProgram = "payload", features: Sequence[str] = ()
 ) -> Images:
-    """The image of an engine with these edits and features. InvalidInput for an edit that does not fit, BuildError."""
+    """The image of an engine with these edits and features. InvalidInput for an edit that does not fit, BuildError.
+
+    An edit of the table of calls goes into the host program, too, which accepts no other than its own.
+    """
     shipped = build("pinned", host_program)
     changed = _edited(edits)
     place = cache_dir() / "variants" / checkout()
@@ -77,8 +81,21 @@ def build_variant(
         tools = ensure("pinned")
         engine = place / "tree" / "engine"
         elf = cargo(tools, engine, place / "target", "bulkhead-image", "bulkhead", features, quickly=True)
+        other_table = any(file.startswith(_TABLE) for file in changed)
+        host_elf = _program(place, host_program, tools) if other_table else shipped.host_elf
         kept.mkdir(parents=True, exist_ok=True)
-        return assemble(kept, elf, shipped.host_elf, host_program, shipped.toolchain)
+        return assemble(kept, elf, host_elf, host_program, shipped.toolchain)
+
+
+def _program(place: Path, host_program: HostProgram, tools: Toolchain) -> Path:
+    """The host program with the edited table of calls, which it reaches by a link to the engine beside it."""
+    shim = place / "program" / "hypervisor-shim"
+    without = shutil.ignore_patterns("target")
+    shutil.copytree(REPOSITORY / shim.name, shim, symlinks=True, dirs_exist_ok=True, ignore=without)
+    beside = shim.parent / "engine"
+    if not beside.is_symlink():
+        beside.symlink_to(place / "tree" / "engine")
+    return cargo(tools, shim, place / "program" / "target", f"bulkhead-{host_program}", host_program, quickly=True)
 
 
 def build_library(edits: Sequence[Edit]) -> Path:
