@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bulkhead.conformance.histories import story
-from bulkhead.conformance.histories.model import World
 from bulkhead.conformance.histories.program import Event, Program, Step, decode, encode
 from bulkhead.conformance.histories.search import Explanation, Search, Unexplained
+from bulkhead.conformance.histories.world import World
 from bulkhead.conformance.machine import ABI, MASK
 from bulkhead.errors import InvalidInput
 from bulkhead.spec import CALLS, Config, State, plain

@@ -17,10 +17,11 @@ from bulkhead.inspect.records import Kind, VmState
 from bulkhead.spec.state import VmWord
 
 from .memory import Changed, Mirror, unpack_record
-from .model import World
 from .program import History, Program, Step, decode, encode
-from .propose import FREE_BLOCKS, Conflicts, Resources, Stage, conflict, tidy
+from .propose import Conflicts, conflict, tidy
 from .search import Explanation, Search, Unexplained
+from .stage import FREE_BLOCKS, Resources, Stage
+from .world import World
 
 FRAMES = 24
 """Frames that a program may use."""
@@ -71,6 +72,7 @@ class Ground:
         self.cleared: list[Step] = []
         self._setting: History = []
         self._watched: tuple[int, ...] = ()
+        self._present = World(self.mirror.state, (None,) * self.backend.layout.cpus)
 
     def resources(self) -> Resources:
         """Frames and blocks for the next program; a new boot if too few blocks are whole."""
@@ -137,10 +139,10 @@ class Ground:
             events = self._perform(steps[first : first + CHUNK], 1)
             history += events
             for event in events:
-                verdict = self._search().explain([event], self._world())
+                verdict = self._search().explain([event], self._present)
                 if isinstance(verdict, Unexplained):
                     return Judged(program, history, verdict)
-                self.mirror.advance(verdict.world.path)
+                self._advance(verdict.world)
         self._setting = history[len(self.cleared) :]
         return None
 
@@ -149,9 +151,9 @@ class Ground:
         steps = [step for step in program.steps if step.round]
         history = self._perform([*steps, *tidy(program)], program.cpus)
         changed = self.mirror.refresh()
-        verdict = self._search(changed).explain(history, self._world())
+        verdict = self._search(changed).explain(history, self._present)
         if isinstance(verdict, Explanation):
-            self.mirror.advance(verdict.world.path)
+            self._advance(verdict.world)
             self.mirror.agree()
         self.cleared = list(self._clearing(self._watched))
         return Judged(program, [*self._setting, *history], verdict)
@@ -161,9 +163,10 @@ class Ground:
         request = {"cpus": cpus, "program": encode(steps)}
         return decode(steps, self.backend.link.call("history", request, timeout=LIMIT)["history"])
 
-    def _world(self) -> World:
-        """The present one; between programs no CPU has a vCPU loaded."""
-        return World(self.mirror.state, (None,) * self.backend.layout.cpus)
+    def _advance(self, world: World) -> None:
+        """This world is the present one."""
+        self.mirror.advance(world.path)
+        self._present = World(self.mirror.state, world.loaded, world.guests)
 
     def _search(self, changed: Changed | None = None) -> Search:
         """A search that ends with a comparison of memory if it is known what has changed there."""
@@ -221,7 +224,7 @@ def count(counts: Counts, judged: Judged) -> None:
     counts.overlapping += any(
         one.overlaps(other) for one in together for other in together if one.step.cpu < other.step.cpu
     )
-    counts.outcomes.update(f"{event.step.name}: {event.reply.status}" for event in together)
+    counts.outcomes.update(f"{event.step.name}: {event.outcome}" for event in together)
     if isinstance(judged.verdict, Explanation):
         counts.explained += 1
         counts.reordered += judged.verdict.reordered

@@ -12,7 +12,7 @@ from typing import Any
 
 from bulkhead.conformance import machine
 from bulkhead.conformance.backend import REGISTERS
-from bulkhead.conformance.machine import Reply, filler
+from bulkhead.conformance.machine import ABI, Reply, filler
 
 ACCESSES = {"load": 1, "store": 2}
 """Accesses by the host: 8 bytes at `address`; a store writes `value`."""
@@ -82,6 +82,13 @@ class Event:
             results = {} if status == "FAULT" else {"value": self.registers[1]}
             return Reply(step.name, status, 0, results, step.sent, self.registers)
         return machine.decode(machine.find(step.name), step.sent, self.registers)
+
+    @property
+    def outcome(self) -> str:
+        """The status, or how a VM exited."""
+        if self.step.name == "vcpu_run" and self.reply.status == "SUCCESS":
+            return next((line.name for line in ABI.exits if line.value == self.reply.results["class"]), "?")
+        return self.reply.status
 
     def overlaps(self, other: Event) -> bool:
         """Whether neither was over when the other began."""

@@ -1,127 +1,32 @@
 """Draws concurrent programs: CPUs that reach for the same few things. Trust label: TOOL.
 
-A program sets a stage by calls of CPU 0 (VMs in some state of their lives, with tables, pages, blocks and vCPUs), then
-picks one or two things on it (a frame, a block, a page, a table, a vCPU, a VM) and lets each CPU make a few calls each
-of which is about one of them. All choices come from one `random.Random`.
+One or two things of a stage are picked (a frame, a block, a page, a table, a vCPU, a VM), and each CPU makes a few
+calls each of which is about one of them. All choices come from one `random.Random`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.spec import ARGUMENTS, CALLS, State
+from bulkhead.spec import CALLS, State
 
 from .program import Program, Step
+from .stage import ACTIVE, RAM, Stage, StagedVm, complete
 
-RAM = 0x4000_0000
-CODE = 0x17FFFFFF_D503207F
-"""WFI, and a branch back to it: what every vCPU executes, at the first address of its VM's RAM."""
 DRAWS = 4
 """Calls that are drawn until one would succeed."""
-BLOCKS_OF_RAM = 4
-FREE_FRAMES = 4
-"""Frames of the host that a program fights for, and whole blocks."""
-FREE_BLOCKS = 2
 DELAYS = (0, 100, 1000, 5000)
 """Longest delays, of which a program has one, in turns of about 1.5 ns each: calls take 1 to 200 µs."""
-RALLIES, TURNS = 0.15, 6
-"""Share of programs in which all CPUs run one vCPU, and how often they do."""
-BUILDING, ACTIVE, DYING = "building", "active", "dying"
+RALLIES, TALKS, TURNS = 0.15, 0.4, 6
+"""Share of programs in which all CPUs run one vCPU; of others with a VM that makes calls, in which one CPU runs it and
+others call about its pages; and how often they do.
+"""
 Call = tuple[str, dict[str, int]]
 Thing = tuple[str, int]
 """A kind and an address or slot."""
-
-
-def complete(name: str, arguments: dict[str, int]) -> dict[str, int]:
-    """All arguments of a call: those that are missing are zero."""
-    return {key: arguments.get(key, 0) for key in ARGUMENTS.get(name, arguments)}
-
-
-@dataclass
-class StagedVm:
-    """A VM as setting the stage leaves it. Pages and blocks by IPA."""
-
-    slot: int
-    state: str
-    root: int
-    tables: dict[int, int] = field(default_factory=dict)
-    pages: dict[int, int] = field(default_factory=dict)
-    blocks: dict[int, int] = field(default_factory=dict)
-    vcpus: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass
-class Resources:
-    """What a program may use: frames and whole blocks of the host."""
-
-    frames: list[int]
-    blocks: list[int]
-
-
-class Stage:
-    """VMs and memory, and the calls that bring them about."""
-
-    def __init__(self, random: Random, resources: Resources, has_dma: bool) -> None:
-        self.random, self.has_dma = random, has_dma
-        self._frames = iter(resources.frames)
-        self._blocks = iter(resources.blocks)
-        self.steps: list[Step] = []
-        self.vms = [self._vm(slot) for slot in range(random.choice((1, 2, 2)))]
-        self.frames = [next(self._frames) for _ in range(FREE_FRAMES)]
-        self.blocks = [next(self._blocks) for _ in range(FREE_BLOCKS)]
-
-    def do(self, name: str, **arguments: int) -> None:
-        """A call or access of CPU 0."""
-        self.steps.append(Step(0, 0, name, complete(name, arguments)))
-
-    def frame(self) -> int:
-        """A frame that nobody uses yet."""
-        return next(self._frames)
-
-    def _vm(self, slot: int) -> StagedVm:
-        state = self.random.choice((BUILDING, ACTIVE, ACTIVE, DYING))
-        vm = StagedVm(slot, state, self.frame())
-        vcpus = self.random.choice((1, 1, 2))
-        self.do(
-            "vm_create", vm=slot, root=vm.root, vcpus=vcpus, ram0_base=RAM, ram0_size=BLOCKS_OF_RAM * BLOCK
-        )
-        if state == DYING and self.random.random() < 0.3:
-            self.do("vm_kill", vm=slot)  # with nothing but its root
-            return vm
-        self._memory(vm)
-        self._processors(vm, vcpus)
-        if state == ACTIVE:
-            self.do("activate", vm=slot)
-        if state == DYING:
-            self.do("vm_kill", vm=slot)
-        return vm
-
-    def _memory(self, vm: StagedVm) -> None:
-        for level in (2, 3):
-            vm.tables[level] = self.frame()
-            self.do("table_donate", vm=vm.slot, ipa=RAM, level=level, table=vm.tables[level])
-        code = vm.pages[RAM] = self.frame()
-        self.do("store", address=code, value=CODE)
-        self.do("map", vm=vm.slot, ipa=RAM, frame=code, mode=1)
-        for number in range(self.random.choice((0, 1, 2))):
-            ipa = RAM + PAGE * (1 + number)
-            vm.pages[ipa] = self.frame()
-            self.do("map", vm=vm.slot, ipa=ipa, frame=vm.pages[ipa], mode=0)
-        if self.random.random() < 0.3:
-            block = next(self._blocks)
-            vm.blocks[RAM + BLOCK] = block
-            self.do("map_block", vm=vm.slot, ipa=RAM + BLOCK, block=block)
-
-    def _processors(self, vm: StagedVm, count: int) -> None:
-        missing = vm.state == BUILDING and self.random.random() < 0.5
-        for index in range(count - missing):
-            vm.vcpus[index] = self.frame()
-            self.do("vcpu_create", vm=vm.slot, index=index, frame=vm.vcpus[index])
-        if 0 in vm.vcpus and not (vm.state == BUILDING and self.random.random() < 0.3):
-            self.do("vcpu_set_entry", vcpu=vm.vcpus[0], entry=RAM, context=0)
 
 
 class Conflicts:
@@ -136,7 +41,7 @@ class Conflicts:
         found += [("block", block) for block in self.stage.blocks]
         for vm in self.stage.vms:
             found += [("vm", vm.slot), ("root", vm.root)]
-            found += [("page", page) for page in vm.pages.values()]
+            found += [("page", page) for page in vm.pages.values()] * (3 if vm.context else 1)
             found += [("vm_block", block) for block in vm.blocks.values()]
             found += [("table", table) for table in vm.tables.values()]
             found += [("vcpu", vcpu) for vcpu in vm.vcpus.values()] * 2
@@ -146,9 +51,14 @@ class Conflicts:
         """A call, or an access, about a thing; mostly one that would succeed if it came first."""
         for _ in range(DRAWS):
             name, arguments = self._any(thing)
-            if name not in CALLS or CALLS[name](self.state, **arguments).success is True:
+            if self._likely(name, arguments):
                 break
         return name, arguments
+
+    def _likely(self, name: str, arguments: dict[str, int]) -> bool:
+        if name == "vcpu_run":
+            return any(vm.state == ACTIVE and vm.vcpus[0] == arguments["vcpu"] for vm in self.stage.vms)
+        return name not in CALLS or CALLS[name](self.state, **arguments).success is True
 
     def _any(self, thing: Thing) -> Call:
         kind, where = thing
@@ -257,6 +167,9 @@ class Conflicts:
         yield self._plain("reclaim", frame=page)
         yield self._plain("share_accept", vm=vm.slot, ipa=ipa)
         yield self._plain("share_release", vm=vm.slot, ipa=ipa)
+        if 0 in vm.vcpus:
+            for _ in range(2):
+                yield self._plain("vcpu_run", vcpu=vm.vcpus[0])
         yield self._plain("vm_kill", vm=vm.slot)
         yield self._map(vm=vm.slot, ipa=ipa)
         yield self._map(frame=page)
@@ -303,31 +216,57 @@ class Conflicts:
         yield self._plain("activate", vm=vm.slot)
 
 
+@dataclass(frozen=True)
+class Delays:
+    """Draws a delay of at most `scale`."""
+
+    random: Random
+    scale: int
+
+    def __call__(self) -> int:
+        return self.random.randint(0, self.scale)
+
+
 def conflict(conflicts: Conflicts, cpus: int) -> list[Step]:
     """Steps for so many CPUs, in one round or a few."""
     random = conflicts.random
+    delays = Delays(random, random.choice(DELAYS))
+    running = [vm for vm in conflicts.stage.vms if vm.state == ACTIVE]
+    talking = [vm for vm in running if vm.context and len(vm.pages) > 1]
+    if running and random.random() < RALLIES:
+        return rally(random.choice(running).vcpus[0], cpus, Delays(random, min(delays.scale, DELAYS[1])))
+    if talking and random.random() < TALKS:
+        return talk(random.choice(talking), conflicts, cpus, delays)
     things = random.choices(conflicts.things(), k=random.choice((1, 1, 2)))
-    scale = random.choice(DELAYS)
-    if random.random() < RALLIES and (
-        vcpus := [where for kind, where in conflicts.things() if kind == "vcpu"]
-    ):
-        return rally(random.choice(vcpus), cpus, lambda: random.randint(0, min(scale, DELAYS[1])))
     most = 2 if cpus == 2 else 1
     return [
-        Step(cpu, round, *conflicts.call(random.choice(things)), delay=random.randint(0, scale))
+        Step(cpu, round, *conflicts.call(random.choice(things)), delay=delays())
         for round in range(1, 1 + random.choice((1, 1, 2, 3)))
         for cpu in range(cpus)
         for _ in range(random.randint(1, most))
     ]
 
 
-def rally(vcpu: int, cpus: int, delay: Callable[[], int]) -> list[Step]:
+def rally(vcpu: int, cpus: int, delays: Delays) -> list[Step]:
     """All CPUs want to run the same vCPU, again and again."""
     return [
-        Step(cpu, round, *(("vcpu_run", {"vcpu": vcpu}) if round % 2 else ("vcpu_put", {})), delay=delay())
+        Step(cpu, round, *(("vcpu_run", {"vcpu": vcpu}) if round % 2 else ("vcpu_put", {})), delay=delays())
         for round in range(1, 1 + 2 * TURNS)
         for cpu in range(cpus)
     ]
+
+
+def talk(vm: StagedVm, conflicts: Conflicts, cpus: int, delays: Delays) -> list[Step]:
+    """One CPU runs a VM, which speaks of its pages, while the others make calls about them."""
+    pages = [("page", page) for ipa, page in vm.pages.items() if ipa != RAM]
+    runner = delays.random.randrange(cpus)
+    steps = []
+    for round in range(1, 1 + delays.random.randint(1, TURNS)):
+        for cpu in range(cpus):
+            turn = ("vcpu_run", {"vcpu": vm.vcpus[0]})
+            call = turn if cpu == runner else conflicts.call(delays.random.choice(pages))
+            steps.append(Step(cpu, round, *call, delay=delays()))
+    return steps
 
 
 def tidy(program: Program) -> list[Step]:

@@ -13,8 +13,9 @@ from typing import TypeVar
 from bulkhead.errors import CheckFailed
 from bulkhead.spec.plain import MAPS
 
-from .model import Rest, Unlike, World, begin, lock_answers
+from .model import begin, lock_answers
 from .program import Event, History, changed_otherwise
+from .world import Rest, Unlike, World
 
 Item = TypeVar("Item")
 STEPS_MAX = 300_000
@@ -146,7 +147,7 @@ def _signature(world: World) -> object:
                 }
                 words[name, keys] = value(keys.start) if same else object()
             words |= {(name, key): value for key, value in layer.changed().items()}
-    return frozenset(words.items()), world.loaded
+    return frozenset(words.items()), world.loaded, frozenset(world.guests.items())
 
 
 def _with(items: tuple[Item, ...], number: int, item: Item) -> tuple[Item, ...]:
