@@ -81,9 +81,9 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
 
 @command
 def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, histories: int = 5000) -> None:
-    """Storms (go on where they were interrupted) and histories on the booted engine, then random calls against the
-    specification."""
-    from bulkhead.conformance import conform as conformance
+    """Storms and histories on the booted engine, then random calls against the specification; storms and calls go on
+    where they were interrupted."""
+    from bulkhead.conformance import soak as conformance
     from bulkhead.provision import checks
 
     if storms:
@@ -93,7 +93,7 @@ def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, h
 
         cli.main(histories, seed, keep=True)
     if calls:
-        conformance.main("host", calls, seed, record=True)
+        conformance.main(calls, seed)
 
 
 @command

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance import Machine, conform, oracle, regressions, steps
+from bulkhead.conformance import Machine, conform, conform_host, oracle, regressions, soak, steps
 from bulkhead.conformance.found import Found, Plan
 from bulkhead.conformance.life import KITS
 from bulkhead.conformance.steps import Step
@@ -52,6 +52,27 @@ def test_the_full_run_is_about_this_engine() -> None:
         assert kept["calls"] >= conform.FULL and kept["sequences"] >= conform.SEQUENCES
         assert kept["successes"] >= conform.SUCCESSES * kept["calls"]
         assert kept["pairs"] == len(pairs.reachable())
+
+
+@pytest.mark.slow
+def test_a_long_run_goes_on_where_it_was_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
+    monkeypatch.setattr(soak, "PARTS", 2)
+    plans: list[Plan] = []
+
+    def show(plan: Plan) -> Found:
+        plans.append(plan)
+        if len(plans) == 2:
+            raise KeyboardInterrupt
+        return conform_host.run(replace(plan, jobs=1), lambda _: None)
+
+    monkeypatch.setattr(conform, "show", show)
+    with pytest.raises(KeyboardInterrupt):
+        soak.main(4000, 7, directory=tmp_path)
+    found = soak.main(4000, 7, directory=tmp_path)
+    assert [plan.seed for plan in plans] == [14, 15, 15]
+    assert found.calls >= 4000 and found.sequences > 30 and found.successes > 1200
+    assert soak.main(4000, 7, directory=tmp_path) == found and len(plans) == 3
 
 
 def test_what_was_not_seen_is_told() -> None:

@@ -71,6 +71,6 @@ class Found:
         """What another process has found."""
         self.calls += other.calls
         self.sequences += other.sequences
-        self.machines += other.machines
-        self.pairs += other.pairs
+        self.machines.update(other.machines)
+        self.pairs.update(other.pairs)
         self.failures += other.failures

@@ -19,7 +19,7 @@ from bulkhead.spec.pairs import Pair
 
 WEIGHTS = {
     "vm_create": 4, "table_donate": 8, "map": 10, "vcpu_create": 10, "vcpu_set_entry": 4, "activate": 8, "vm_kill": 1,
-    "reclaim": 5, "table_reclaim": 2, "vm_destroy": 3, "map_block": 3,
+    "reclaim": 5, "table_reclaim": 2, "vm_destroy": 3, "map_block": 5,
     "reclaim_block": 3, "share_accept": 5, "share_release": 3, "dma_allow": 2, "dma_revoke": 2, "share": 6,
     "unshare": 3, "relinquish": 2, FIRST_TOUCH: 0.5, "vcpu_run": 3, "vcpu_put": 1,
 }  # fmt: skip
