@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
 
 from bulkhead import abi
 from bulkhead.provision.paths import REPOSITORY
@@ -49,9 +51,15 @@ def environment() -> Environment:
     made = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made.filters["number"] = lambda value: f"{value:,}"
     made.filters["clock"] = lambda value: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(value))
+    made.filters["prose"] = prose
     made.tests["contains"] = lambda whole, part: part in whole
     made.filters["share"] = lambda part, whole: 100 * part / whole if whole else 0.0
     return made
+
+
+def prose(text: str) -> Markup:
+    """A docstring's words; what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def render(lines: Sequence[Line], found: Sequence[Result], engine: str) -> str:
