@@ -45,6 +45,7 @@ class Step:
         return any(row.unseen(backend) for row in self.rows for backend in row.counts)
 
 
+@cache
 def environment() -> Environment:
     """Templates of this package."""
     loader = PackageLoader("bulkhead.report")
