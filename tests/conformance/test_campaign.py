@@ -12,6 +12,7 @@ import pytest
 from bulkhead.conformance import blind, booted, campaign, oracle
 from bulkhead.conformance.second_touch import SECOND_TOUCH
 from bulkhead.errors import CheckFailed
+from bulkhead.image.variant import Edit, build_variant
 from bulkhead.report import results
 from bulkhead.spec import CALLS, STEPS, Outcome, State, Transaction, pairs
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
@@ -100,6 +101,14 @@ def test_a_step_of_a_vm_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(booted.STEPS, "share", otherwise(STEP_DEFINITIONS["share"], shares_counted))
     with pytest.raises(CheckFailed, match=r"share\(vm="):
         campaign.on_qemu(600, seed=4)
+
+
+def test_an_engine_that_zeroes_a_block_twice_is_noticed() -> None:
+    """One that does not look again, once it has the lock, whether another CPU was faster."""
+    check = "if hw.block_record(block).kind() != Kind::UNCLEARED {"
+    wrong = build_variant([Edit("engine/core/src/call/first_touch.rs", check, "if false {")])
+    with pytest.raises(CheckFailed, match="zeroes what the host has written meanwhile"):
+        campaign.on_qemu(1, seed=5, images=wrong)
 
 
 def test_a_pair_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -26,7 +26,7 @@ from bulkhead.conformance.seat import NAMES, PSEUDO_TERMINAL, starter
 from bulkhead.conformance.second_touch import touch_twice
 from bulkhead.conformance.trial import Judge, Trial
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineError
-from bulkhead.image.build import build
+from bulkhead.image.build import Images, build
 from bulkhead.provision import qemu as program
 from bulkhead.report import results
 from bulkhead.spec import pairs
@@ -145,10 +145,12 @@ def live(
     findings.boards.append(Board(layout.cpus, layout.frames, smmu, trial.steps))
 
 
-def on_qemu(calls: int = ALL, seed: int = 0, *, thorough: bool = False) -> Findings:
-    """The shipped image in QEMU. `thorough` compares the whole state after each step. CheckFailed."""
+def on_qemu(
+    calls: int = ALL, seed: int = 0, *, thorough: bool = False, images: Images | None = None
+) -> Findings:
+    """The shipped image in QEMU, or another. `thorough` compares the whole state after each step. CheckFailed."""
     findings = Findings("qemu", seed or secrets.randbelow(1 << 32), {})
-    images, executable = build("pinned", "payload"), str(program.ensure())
+    images, executable = images or build("pinned", "payload"), str(program.ensure())
     while findings.calls < calls:
         smmu = bool(findings.boards)
         steps = min(LIFE, calls - findings.calls) if smmu else min(SHORT_LIFE, calls)
