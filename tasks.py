@@ -80,9 +80,16 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
 
 
 @command
-def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, histories: int = 5000) -> None:
-    """Storms and histories on the booted engine, then random calls against the specification; storms and calls go on
-    where they were interrupted."""
+def soak(
+    _: Context,
+    calls: int = 1_000_000,
+    seed: int = 0,
+    storms: int = 200,
+    histories: int = 5000,
+    booted: int = 20_000,
+) -> None:
+    """Storms, histories and `booted` specified steps on the booted engine, then calls on the host backend; storms and
+    calls go on where they were interrupted."""
     from bulkhead.conformance import soak as conformance
     from bulkhead.provision import checks
 
@@ -92,6 +99,10 @@ def soak(_: Context, calls: int = 1_000_000, seed: int = 0, storms: int = 200, h
         from bulkhead.conformance.histories import cli
 
         cli.main(histories, seed, keep=True)
+    if booted:
+        from bulkhead.conformance import campaign
+
+        campaign.main("qemu", calls=booted, seed=seed, record=True)
     if calls:
         conformance.main(calls, seed)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance import blind, booted, campaign, oracle
+from bulkhead.conformance import blind, booted, campaign, conform, oracle
 from bulkhead.conformance.second_touch import SECOND_TOUCH
-from bulkhead.errors import CheckFailed
+from bulkhead.errors import CheckFailed, MachineError
 from bulkhead.image.variant import Edit, build_variant
-from bulkhead.report import results
+from bulkhead.report import baselines, results
 from bulkhead.spec import CALLS, STEPS, Outcome, State, Transaction, pairs
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
 from bulkhead.spec.calls.frames import need_frame, withdraw_from_host
@@ -33,6 +33,30 @@ def test_every_step_is_the_specified_one() -> None:
     assert findings.counts[SECOND_TOUCH] == len(findings.boards)
     assert {board.smmu for board in findings.boards} == {False, True}
     assert set(findings.counts) <= set(pairs.reachable()), "what is proved to be unreachable was seen"
+
+
+def test_the_full_run_was_about_this_engine() -> None:
+    """If one is kept; it fails as soon as the engine is another one."""
+    kept = baselines.kept(campaign.KEPT)
+    assert kept is None or (kept["calls"] >= campaign.ALL and kept["missing"] == 0)
+
+
+def test_every_backend_is_run_whatever_becomes_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_on = []
+
+    def main(backend: str, **_: Any) -> None:
+        run_on.append(backend)
+        if backend == "qemu":
+            raise MachineError("it burns")
+
+    monkeypatch.setattr(campaign, "main", main)
+    monkeypatch.setattr(conform, "check", lambda plan, found, record: run_on.append(plan.backend))
+    monkeypatch.setattr(conform, "show", lambda plan: None)
+    with pytest.raises(CheckFailed, match=r"^qemu: it burns"):
+        conform.main("all")
+    assert run_on == ["host", "qemu", "metal"]
+    with pytest.raises(MachineError):
+        conform.main("qemu")
 
 
 def test_what_the_host_sees_over_a_line_is_as_specified() -> None:

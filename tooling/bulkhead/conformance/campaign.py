@@ -28,7 +28,7 @@ from bulkhead.conformance.trial import Judge, Trial
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineError
 from bulkhead.image.build import Images, build
 from bulkhead.provision import qemu as program
-from bulkhead.report import results
+from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
 from bulkhead.spec.pairs import Pair
 
@@ -38,6 +38,8 @@ SHORT_LIFE = 300
 """Steps on a machine without an SMMU."""
 ALL = 20_000
 """Calls after which every pair must have been seen."""
+KEPT = "conform_qemu"
+"""Name of the claim."""
 LOST_MAX = 3
 """Machines that stop answering before a run ends."""
 EVERYTHING = 10_000
@@ -212,8 +214,11 @@ def main(
     thorough: bool = False,
     serial: str = PSEUDO_TERMINAL,
     power: str = "",
+    record: bool = False,
 ) -> None:
-    """Runs, prints and keeps it; without `calls`, as many as the backend is worth. CheckFailed at a difference."""
+    """Runs, prints and keeps it; without `calls`, as many as the backend is worth; with `record`, a full run on `qemu`
+    becomes the claim that tests check. CheckFailed at a difference.
+    """
     started = time.monotonic()
     match backend:
         case "qemu":
@@ -235,3 +240,13 @@ def main(
     for pair in findings.missing:
         print(f"  not seen: {pair}")
     print(f"results: {where}")
+    if record and backend == "qemu" and calls >= ALL:
+        baselines.keep(KEPT, claim(findings))
+
+
+def claim(findings: Findings) -> dict[str, Any]:
+    """The result of a full run as it is checked in: all but the counts of single pairs."""
+    rarest = min(pairs.reachable(), key=lambda pair: findings.counts[pair])
+    kept = {"calls": findings.calls, "successes": findings.successes, "machines": len(findings.boards)}
+    seen = {"pairs": len(pairs.reachable()), "rarest": f"{rarest} ({findings.counts[rarest]})"}
+    return kept | seen | {"missing": len(findings.missing), "seed": findings.seed}

@@ -19,7 +19,7 @@ from rich.table import Table
 from bulkhead.conformance import conform_host, regressions
 from bulkhead.conformance.found import Failure, Found, Plan
 from bulkhead.conformance.seat import PSEUDO_TERMINAL
-from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.provision.paths import REPOSITORY, in_checkout
 from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
@@ -59,14 +59,24 @@ def main(
         return
     if backend not in (*BACKENDS, "all"):
         raise InvalidInput(f"there is no backend '{backend}'", hint=f"one of {', '.join(BACKENDS)}, all")
+    wrong_ones = []
     for name in BACKENDS if backend == "all" else (backend,):
-        if name == "host":
-            plan = Plan(name, calls or FULL, seed or 1 + secrets.randbelow(1 << 32), jobs)
-            check(plan, show(plan), record=record)
-        else:
-            from bulkhead.conformance import campaign
+        try:
+            if name == "host":
+                plan = Plan(name, calls or FULL, seed or 1 + secrets.randbelow(1 << 32), jobs)
+                check(plan, show(plan), record=record)
+            else:
+                from bulkhead.conformance import campaign
 
-            campaign.main(name, calls=calls, seed=seed, thorough=thorough, serial=serial, power=power)
+                campaign.main(
+                    name, calls=calls, seed=seed, thorough=thorough, serial=serial, power=power, record=record
+                )
+        except BulkheadError as error:
+            if backend != "all":
+                raise
+            wrong_ones.append(f"{name}: {error}")  # the others are run all the same
+    if wrong_ones:
+        raise CheckFailed("\n".join(wrong_ones))
 
 
 def show(plan: Plan) -> Found:
