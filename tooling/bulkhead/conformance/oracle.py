@@ -7,7 +7,7 @@ on the host backend, every event in order must be the machine's.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -20,7 +20,7 @@ from bulkhead.conformance.machine import ABI, Machine, Reply, describe, filler
 from bulkhead.conformance.recorded import CONTEXT_PC, as_specified
 from bulkhead.conformance.snapshot import unpack
 from bulkhead.errors import InvalidInput
-from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, events, pairs
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, dispatch, events, pairs
 from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import VM_SLOTS, VmWord
 from bulkhead.spec.transaction import EXIT
@@ -75,10 +75,8 @@ class Oracle:
         self.last.append((name, arguments, cpu))
         reply = self.machine.call(name, cpu=cpu, **arguments)
         expected = CALLS[name](self._with_counter(name, arguments), **arguments)
-        contexts = [
-            number(event.frame) for event in expected.happened if isinstance(event, events.ResetContext)
-        ]
-        self._judge(_answer(reply, expected), expected, contexts)
+        dispatch.with_contexts(expected)
+        self._judge(_answer(reply, expected), expected)
         self._note(name, expected)
         return reply
 
@@ -112,7 +110,7 @@ class Oracle:
         self.host.first_touch(cpu, block)
         frame = (block - self.machine.layout.ram_base) >> 12
         expected = STEPS["first_touch"](self.ghost.state, block=frame >> 9)
-        self._judge((), expected, [])
+        self._judge((), expected)
         self._note("first_touch", expected)
 
     def run(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
@@ -143,7 +141,7 @@ class Oracle:
         self._due = self._until_full
         self._fail_if(self.ghost.full())
 
-    def _judge(self, answer: Iterable[str], expected: Outcome, contexts: list[int]) -> None:
+    def _judge(self, answer: Iterable[str], expected: Outcome, contexts: Sequence[int] = ()) -> None:
         """The step just made, against the one that the specification takes."""
         __tracebackhide__ = True
         differences = [*answer, *self.ghost.follow(expected, contexts)]
