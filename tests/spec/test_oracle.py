@@ -22,6 +22,7 @@ from bulkhead.conformance.propose import NAMES, Proposer
 from bulkhead.conformance.scenes import SCENES, Scene
 from bulkhead.conformance.snapshot import Snapshot
 from bulkhead.conformance.steps import carry_out
+from bulkhead.conformance.vcpus import VcpuOracle
 from bulkhead.spec import CALLS
 
 Build = Callable[..., Vm]
@@ -34,7 +35,7 @@ class Calls(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.machine = KITS[1].build()
-        self.oracle = Oracle(self.machine)
+        self.oracle = VcpuOracle(self.machine)
 
     @rule(choices=st.randoms(use_true_random=False), name=st.sampled_from(NAMES))
     def sensible(self, choices: random.Random, name: str) -> None:

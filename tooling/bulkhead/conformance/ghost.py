@@ -83,18 +83,6 @@ class Ghost:
         """What differs after a step that changes nothing."""
         return self._differences(self.watch.written())
 
-    def follow_vcpus(self) -> list[str]:
-        """A step of which is known only that it changes vCPUs: contexts and records, which are taken as they are."""
-        written = list(self.watch.written())
-        records, frames = self.image.arrays["frame"]
-        for first, count in written:
-            frame = first - records if 0 <= first - records < frames else first // WORDS_IN_FRAME
-            if self.state.frame[frame].kind == Kind.VCPU:
-                self.learn(first, count)
-        if self._index is not None:
-            self._index.update(written)
-        return self._differences(written)
-
     def full(self) -> list[str]:
         """What differs anywhere: in records, level 2 entries, and the content of all known blocks."""
         blocks = ((block * WORDS_IN_BLOCK, WORDS_IN_BLOCK) for block in sorted(self.known))

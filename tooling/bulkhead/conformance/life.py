@@ -19,6 +19,7 @@ from bulkhead.conformance.oracle import DMA_WINDOWS, Oracle
 from bulkhead.conformance.propose import ALIVE, Proposer
 from bulkhead.conformance.snapshot import Snapshot
 from bulkhead.conformance.steps import Step, carry_out
+from bulkhead.conformance.vcpus import VcpuOracle
 from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import VM_SLOTS, Kind, VmState, VmWord
 
@@ -74,7 +75,7 @@ class Life:
         """Sequences until there are so many calls, or the machine is used up. AssertionError says what differs."""
         machine = self.kit.build()
         try:
-            oracle = Oracle(machine)
+            oracle = VcpuOracle(machine)
             oracle.pairs = self.seen
             guide = Guide(Proposer(oracle.ghost, self.random), self.seen, self.random)
             while self.calls < calls and self.sequences < LIFE:

@@ -95,9 +95,16 @@ class Oracle:
         registers, happens_next = self.host.vm_call(cpu, vm, sent)
         expected = STEPS[name](ghost.state, **arguments)
         advance = self._program_counter(context) - before
-        self._judge(_vm_answer(sent, registers, happens_next, advance, expected), expected, [context])
+        step, contexts = self._call_of_vm(context, sent, expected)
+        self._judge(_vm_answer(sent, registers, happens_next, advance, expected), step, contexts)
         self._note(name, expected)
         return happens_next
+
+    def _call_of_vm(
+        self, context: int, sent: tuple[int, ...], expected: Outcome
+    ) -> tuple[Outcome, list[int]]:
+        """What a VM that called with the registers `sent` leaves behind, and frames of which that is not known."""
+        return expected, [context]
 
     def first_touch(self, block: int, *, cpu: int = 0) -> None:
         """The host's access to the block at physical `block`, which makes it the host's. Host backend only."""
@@ -114,15 +121,8 @@ class Oracle:
         self._note("first_touch", expected)
 
     def run(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
-        """A `vcpu_run` or `vcpu_put`. Only contexts of vCPUs and their records may change, which are taken as they are.
-        Host backend only.
-        """
-        __tracebackhide__ = True
-        ghost = self.ghost
-        ghost.begin()
-        self.last.append((name, arguments, cpu))
-        self.machine.call(name, cpu=cpu, **arguments)
-        self._fail_if(ghost.follow_vcpus())
+        """A `vcpu_run` or `vcpu_put`. InvalidInput: it takes a `VcpuOracle`."""
+        raise InvalidInput(f"{name} of CPU {cpu} is not followed here", hint="on the host backend VcpuOracle does")
 
     def refused_while_locked(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
         """A call that changes ownership, while another CPU holds the lock: BUSY, and nothing else happens."""

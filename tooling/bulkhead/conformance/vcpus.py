@@ -7,13 +7,15 @@ are registers of host and VM, every word of memory that either side writes, what
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from bulkhead.conformance.ghost import Ghost
 from bulkhead.conformance.host import HostBackend, Next
-from bulkhead.conformance.machine import ABI, Machine, filler
+from bulkhead.conformance.image import WORDS_IN_FRAME
+from bulkhead.conformance.machine import ABI, MASK, Machine, filler
 from bulkhead.conformance.oracle import Oracle
 from bulkhead.conformance.snapshot import WORD, unpack
 from bulkhead.errors import InvalidInput
@@ -90,6 +92,12 @@ class VcpuOracle(Oracle):
         self._settle(called.name, _difference("the host sees", got, expected or ()), called.outcome)
         return called
 
+    def run(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
+        """See Oracle; as the specification has it."""
+        __tracebackhide__ = True
+        values = [arguments.get(argument, 0) for argument in ABI.call(name).args]
+        self.host_call(cpu, name, *values)
+
     def exception(self, cpu: int, esr: int, far: int = 0, hpfar: int = 0) -> Taken:
         """A synchronous exception of the vCPU that is loaded on the CPU."""
         __tracebackhide__ = True
@@ -160,6 +168,16 @@ class VcpuOracle(Oracle):
         return frame
 
     # How a step is followed
+
+    def _call_of_vm(
+        self, context: int, sent: tuple[int, ...], expected: Outcome
+    ) -> tuple[Outcome, list[int]]:
+        """See Oracle: every word of the context is specified."""
+        image, first = self.ghost.image, context * WORDS_IN_FRAME
+        image.put(first, struct.pack(f"<{len(sent)}Q", *sent))
+        # The preferred return address of an HVC is that of the next instruction (DDI 0487, D1.3).
+        image.words[first + ContextWord.PC] = image.words[first + ContextWord.PC] + 4 & MASK
+        return as_step(dispatch.vm_call(self._state(), context)), []
 
     def _begin(self, name: str, cpu: int, **arguments: int) -> None:
         self.ghost.begin()
