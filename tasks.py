@@ -21,9 +21,9 @@ if __name__ == "__main__":
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from bulkhead.commands import command, doctor, flash, report, run
+from bulkhead.commands import command, conform, doctor, flash, report, run
 
-__all__ = ["doctor", "flash", "report", "run"]  # tasks that need no checkout
+__all__ = ["conform", "doctor", "flash", "report", "run"]  # tasks that need no checkout
 
 
 @command
@@ -154,26 +154,6 @@ def debug(_: Context, vmlinux: str = "") -> None:
     from bulkhead.machine import debug as machine
 
     raise Exit(code=machine.main(vmlinux))
-
-
-@command
-def conform(
-    _: Context,
-    backend: str = "host",
-    calls: int = 0,
-    seed: int = 0,
-    jobs: int = 2,
-    replay: str = "",
-    thorough: bool = False,
-    serial: str = "qemu",
-    power: str = "",
-) -> None:
-    """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; else in QEMU, too) or all;
-    `--replay FILE` repeats what once failed.
-    """
-    from bulkhead.conformance import conform as conformance
-
-    conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
 
 
 @command

@@ -76,7 +76,7 @@ def test_what_an_outsider_is_told_of_a_failure(scratch: Scratch) -> None:
 def test_the_command_says_what_it_is(scratch: Scratch) -> None:
     assert scratch.run("bulkhead", "--version").stdout == f"bulkhead {abi.release()}\n"
     listed = scratch.run("bulkhead", "--list").stdout
-    assert {"run", "doctor", "flash", "report"} <= set(re.findall(r"^  (\w+)", listed, re.M))
+    assert {"run", "conform", "doctor", "flash", "report"} <= set(re.findall(r"^  (\w+)", listed, re.M))
 
 
 def test_the_doctor_finds_everything_in_its_place(scratch: Scratch) -> None:
@@ -124,6 +124,7 @@ def test_the_image_for_a_board(scratch: Scratch) -> None:
         (("run", "--moon"), "No idea what '--moon' is!"),
         (("run", "--memory", "much"), "'much' is no amount of memory"),
         (("run", "--kernel", "/no/such/kernel"), "/no/such/kernel"),
+        (("conform", "--backend", "moon"), "there is no backend 'moon'"),
         (("flash", "--to", "/no/such/place/image"), "there is no such directory"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
@@ -140,6 +141,17 @@ def test_the_report_says_that_nothing_has_been_tested(scratch: Scratch) -> None:
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"^conform \w+ +missing +no result", done.stdout, re.M)) == 3
     assert "No result" in (scratch.root / "empty" / "report.html").read_text()
+
+
+def test_conformance(scratch: Scratch) -> None:
+    words = ("conform", "--backend", "host", "--calls", "2000", "--seed", "7")
+    done = scratch.run("bulkhead", *words, seconds=100, COLUMNS="200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    match = re.search(r"host: ([\d,]+) calls in .*again: bulkhead conform --backend host", done.stdout)
+    assert match
+    assert int(match[1].replace(",", "")) >= 2000
+    table = scratch.run("bulkhead", "report").stdout
+    assert re.search(r"^conform host +(fine|not all) +\d+ of \d+ pairs", table, re.M), table
 
 
 def test_completion(scratch: Scratch) -> None:

@@ -73,6 +73,26 @@ def run(
 
 
 @command
+def conform(
+    _: Context,
+    backend: str = "host",
+    calls: int = 0,
+    seed: int = 0,
+    jobs: int = 2,
+    replay: str = "",
+    thorough: bool = False,
+    serial: str = "qemu",
+    power: str = "",
+) -> None:
+    """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; else in QEMU, too) or all;
+    `--replay FILE` repeats what once failed.
+    """
+    from bulkhead.conformance import conform as conformance
+
+    conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
+
+
+@command
 def flash(_: Context, to: str, payload: bool = False) -> None:
     """Write the image to a file or block device, and read it back; `--payload`: the one for tests on a board."""
     from bulkhead.image import flash as image

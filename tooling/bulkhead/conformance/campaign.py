@@ -28,6 +28,7 @@ from bulkhead.conformance.trial import Judge, Trial
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineError
 from bulkhead.image.build import Images, build
 from bulkhead.provision import qemu as program
+from bulkhead.provision.paths import runner
 from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
 from bulkhead.spec.pairs import Pair
@@ -85,7 +86,7 @@ class Findings:
 
     def command(self, calls: int) -> str:
         """What does the same again."""
-        return f"inv conform --backend {self.backend} --calls {calls} --seed {self.seed}{self.options}"
+        return f"{runner()} conform --backend {self.backend} --calls {calls} --seed {self.seed}{self.options}"
 
     def data(self) -> dict[str, Any]:
         """As results are kept."""

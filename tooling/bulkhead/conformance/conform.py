@@ -20,7 +20,7 @@ from bulkhead.conformance import conform_host, regressions
 from bulkhead.conformance.found import Failure, Found, Plan
 from bulkhead.conformance.seat import PSEUDO_TERMINAL
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
-from bulkhead.provision.paths import REPOSITORY, in_checkout
+from bulkhead.provision.paths import REPOSITORY, in_checkout, runner
 from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
 
@@ -104,7 +104,7 @@ def check(plan: Plan, found: Found, *, record: bool = False, place: Path | None 
     if found.failures:
         failure = found.failures[0]
         path = kept_failure(failure, place or REGRESSIONS)
-        again = f"inv conform --replay {path}"
+        again = f"{runner()} conform --replay {path}"
         raise CheckFailed(f"{failure.message}\nthe steps that lead there: {again}", where=plan.command)
     if wrong := shortcomings(plan, found):
         raise CheckFailed("; ".join(wrong), where=plan.command)

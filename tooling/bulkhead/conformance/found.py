@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bulkhead.conformance.life import Kit, Life
 from bulkhead.conformance.steps import Step
+from bulkhead.provision.paths import runner
 from bulkhead.spec.pairs import Pair
 
 Tell = Callable[[int], bool | None]
@@ -27,7 +28,7 @@ class Plan:
     def command(self) -> str:
         """Does the same again."""
         return (
-            f"inv conform --backend {self.backend} --calls {self.calls} --seed {self.seed} --jobs {self.jobs}"
+            f"{runner()} conform --backend {self.backend} --calls {self.calls} --seed {self.seed} --jobs {self.jobs}"
         )
 
 

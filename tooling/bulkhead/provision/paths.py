@@ -23,6 +23,11 @@ def in_checkout() -> bool:
     return (REPOSITORY / "engine" / "Cargo.toml").is_file()
 
 
+def runner() -> str:
+    """What somebody types before the name of a task: `inv` in a checkout, else the installed command."""
+    return "inv" if in_checkout() else "bulkhead"
+
+
 def say(line: str) -> None:
     """Tell the user, in one line on stderr, what is being done."""
     print(f"bulkhead: {line}", file=sys.stderr, flush=True)

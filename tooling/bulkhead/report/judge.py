@@ -14,6 +14,7 @@ from typing import Any
 
 from bulkhead.errors import BulkheadError, InvalidInput
 from bulkhead.image.build import BUILD
+from bulkhead.provision.paths import in_checkout
 from bulkhead.report import baselines, results
 from bulkhead.report.pairs import SHORT, matrix
 from bulkhead.report.results import Result
@@ -53,6 +54,10 @@ EXPECTED = {
 """Kind and variant of what a complete set of results has, and the command that makes it."""
 
 
+ELSEWHERE = {(kind, on): f"bulkhead conform --backend {on}" for kind, on in EXPECTED if kind == "conform"}
+"""The same where there is no checkout."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of the overview. `when` is in seconds since 1970."""
@@ -68,9 +73,10 @@ class Line:
 def overview(found: Iterable[Result]) -> list[Line]:
     """All that has been found, what is missing of what there should be, proofs, and the claims of long runs."""
     have = {(one.kind, one.variant): one for one in found}
-    lines = [line_of(have[key]) if key in have else missing(*key, command) for key, command in EXPECTED.items()]
-    lines += [line_of(one) for key, one in have.items() if key not in EXPECTED]
-    return [*lines, proofs(), *claims()]
+    wanted = EXPECTED if in_checkout() else ELSEWHERE
+    lines = [line_of(have[key]) if key in have else missing(*key, command) for key, command in wanted.items()]
+    lines += [line_of(one) for key, one in have.items() if key not in wanted]
+    return [*lines, proofs(), *claims()] if in_checkout() else lines
 
 
 def missing(kind: str, variant: str, command: str) -> Line:
