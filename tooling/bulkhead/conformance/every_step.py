@@ -1,4 +1,7 @@
-"""A sequence in which every call and step that changes ownership succeeds at least once. Trust label: TOOL."""
+"""A sequence in which every call and step that changes ownership succeeds at least once, and some are refused.
+
+Trust label: TOOL.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ def take_every_step(machine: TracedMachine) -> None:
     machine.touch(untouched[0])
     _window(machine)
     vm = _build(machine)
+    _refused(machine, vm)
     _run(machine, vm)
     machine.check_attributes()
     _take_apart(machine, vm)
@@ -41,6 +45,16 @@ def _build(machine: TracedMachine) -> Vm:
         vm.page(page)
     vm.block(BLOCK_IPA)
     return vm.activate()
+
+
+def _refused(machine: TracedMachine, vm: Vm) -> None:
+    """What is refused takes the lock and gives it back, and does nothing in between."""
+    machine.call("map", vm=vm.slot, ipa=RAM, frame=machine.take(), mode=0)
+    machine.call("vm_create", vm=vm.slot, root=machine.take(), vcpus=1)
+    machine.call("reclaim", frame=vm.pages[RAM])
+    machine.call("reclaim_block", block=vm.blocks[BLOCK_IPA])
+    machine.call("share_accept", vm=vm.slot, ipa=RAM)
+    machine.call("vm_destroy", vm=vm.slot)
 
 
 def _run(machine: TracedMachine, vm: Vm) -> None:
