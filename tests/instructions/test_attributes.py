@@ -16,6 +16,7 @@ from bulkhead.inspect import attributes
 from bulkhead.inspect.engine import EngineView, stopped_view
 from bulkhead.inspect.ram import RamSnapshot
 from bulkhead.machine.gdbstub import GdbStub
+from bulkhead.spec import stage2
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 REGISTERS = ("MAIR_EL2", "TCR_EL2", "VTCR_EL2")
@@ -47,6 +48,12 @@ def test_all_descriptors_have_the_specified_attributes(backend: QemuBackend, vm:
         assert {one.level for one in view.host_mappings()} == {2, 3}
         assert {one.level for one in view.vm_mappings(vm.slot)} == {2, 3}
         assert list(view.device_mappings())
+
+
+@pytest.mark.parametrize("descriptor", [stage2.PAGE, stage2.BLOCK])
+def test_the_specification_says_the_same_in_one_number(descriptor: int) -> None:
+    """What calls write is compared with these; here they are taken apart."""
+    assert attributes.decode(attributes.STAGE2, descriptor) == attributes.RAM
 
 
 def test_the_registers_that_give_them_meaning(backend: QemuBackend) -> None:
