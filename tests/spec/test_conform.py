@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import pytest
 
 from bulkhead.conformance import Machine, conform, conform_host, oracle, regressions, soak, steps
 from bulkhead.conformance.found import Found, Plan
+from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.life import KITS
+from bulkhead.conformance.machine import find
 from bulkhead.conformance.steps import Step
-from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.errors import CheckFailed, InvalidInput, MachineError
 from bulkhead.inspect.records import Kind
 from bulkhead.report import baselines, results
 from bulkhead.spec import CALLS, Outcome, pairs
@@ -134,6 +136,24 @@ def test_a_wrong_specification_is_found_shortened_and_kept(
         with pytest.raises(CheckFailed, match=message):
             conform.main(replay=str(path))
     conform.main(replay=str(path))
+
+
+def test_an_engine_that_panics_is_told_with_the_call_that_it_got(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    call, kill = HostBackend.call, find("vm_kill").id
+
+    def panics(self: HostBackend, cpu: int, registers: Sequence[int]) -> tuple[int, ...]:
+        if registers[0] == kill and registers[1] == 2:
+            raise MachineError("the engine panicked: too much")
+        return call(self, cpu, registers)
+
+    monkeypatch.setattr(HostBackend, "call", panics)
+    found = conform_host.run(Plan("host", 3000, seed=5), lambda _: None)
+    (failure,) = found.failures
+    assert failure.message.splitlines()[0].startswith("vm_kill(vm=0x2)")
+    assert "the engine panicked: too much" in failure.message and len(failure.steps) == 1
+    assert regressions.replay_file(conform.kept_failure(failure, tmp_path)) == failure.message
 
 
 @pytest.mark.raw_memory

@@ -14,6 +14,7 @@ from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
 from bulkhead.conformance.ghost import Ghost
 from bulkhead.conformance.machine import describe
 from bulkhead.conformance.oracle import Oracle
+from bulkhead.errors import MachineError
 from bulkhead.spec import CALLS, STEPS, Outcome, State
 from bulkhead.spec.state import VM_SLOTS, Kind, Run, VmState, VmWord
 from bulkhead.spec.words import minus
@@ -41,14 +42,17 @@ class Step:
 
 
 def carry_out(oracle: Oracle, step: Step) -> None:
-    """The machine takes a step, and the specification with it; AssertionError says what differs. A step that cannot
-    happen is left out.
+    """The machine takes a step, and the specification with it; AssertionError says what differs, or how the machine
+    ended. A step that cannot happen is left out.
     """
     __tracebackhide__ = True
-    if step.locked:
-        oracle.refused_while_locked(step.name, cpu=step.cpu, **step.arguments)
-    else:
-        CARRY_OUT[step.name](oracle, step)
+    try:
+        if step.locked:
+            oracle.refused_while_locked(step.name, cpu=step.cpu, **step.arguments)
+        else:
+            CARRY_OUT[step.name](oracle, step)
+    except MachineError as error:
+        raise AssertionError(f"{step}\n  {error}") from error
 
 
 def specified(ghost: Ghost, step: Step) -> Outcome | None:
