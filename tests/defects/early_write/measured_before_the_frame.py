@@ -7,13 +7,13 @@ DEFECT = defect(
     edits=(
         Edit(
             "engine/core/src/call/vcpu_create.rs",
-            ("    measure::vcpu(hw, vm, index);\n"),
+            "    measure::vcpu(hw, vm, index);\n",
             "",
         ),
         Edit(
             "engine/core/src/call/vcpu_create.rs",
-            ("    let frame = host_frame(hw, 3, address)?;\n"),
-            ("    measure::vcpu(hw, vm, index);\n    let frame = host_frame(hw, 3, address)?;\n"),
+            "    let frame = host_frame(hw, 3, address)?;\n",
+            "    measure::vcpu(hw, vm, index);\n    let frame = host_frame(hw, 3, address)?;\n",
         ),
     ),
     found_by=conformance(),

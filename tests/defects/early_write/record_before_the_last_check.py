@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P3",
     edits=Edit(
         "engine/core/src/call/map.rs",
-        ("    let level3 = level3_table(hw, vm, ipa)?;\n"),
+        "    let level3 = level3_table(hw, vm, ipa)?;\n",
         (
             "    hw.set_frame_record(frame, Record::vm_page(vm, frame, ipa.index(3)));\n"
             "    let level3 = level3_table(hw, vm, ipa)?;\n"

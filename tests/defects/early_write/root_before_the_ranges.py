@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P3",
     edits=Edit(
         "engine/core/src/call/vm_create.rs",
-        ("    if flags != 0 {\n"),
-        ("    hw.set_vm_word(vm, Field::VCPU_COUNT, vcpus);\n    if flags != 0 {\n"),
+        "    if flags != 0 {\n",
+        "    hw.set_vm_word(vm, Field::VCPU_COUNT, vcpus);\n    if flags != 0 {\n",
     ),
     found_by=conformance(),
 )

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P5",
     edits=Edit(
         "engine/core/src/call/mod.rs",
-        ("    hw.set_table_entry(host_table(hw, frame), frame.slot(), 0);\n"),
+        "    hw.set_table_entry(host_table(hw, frame), frame.slot(), 0);\n",
         "",
     ),
     found_by=conformance(),

@@ -7,13 +7,13 @@ DEFECT = defect(
     edits=(
         Edit(
             "engine/core/src/call/dispatch.rs",
-            ("    let vm = regs[1];\n    let outcome"),
-            ("    let vm = regs[1];\n    hw.unlock();\n    let outcome"),
+            "    let vm = regs[1];\n    let outcome",
+            "    let vm = regs[1];\n    hw.unlock();\n    let outcome",
         ),
         Edit(
             "engine/core/src/call/dispatch.rs",
-            ("    }\n    hw.unlock();\n}"),
-            ("    }\n}"),
+            "    }\n    hw.unlock();\n}",
+            "    }\n}",
         ),
     ),
     found_by=conformance(),

@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P3",
     edits=Edit(
         "engine/core/src/call/dispatch.rs",
-        ("            _ => {}\n        }\n    }\n    hw.unlock();\n"),
-        ("            _ => {}\n        }\n        hw.unlock();\n    }\n"),
+        "            _ => {}\n        }\n    }\n    hw.unlock();\n",
+        "            _ => {}\n        }\n        hw.unlock();\n    }\n",
     ),
     found_by=conformance(),
 )

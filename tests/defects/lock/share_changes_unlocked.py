@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P3",
     edits=Edit(
         "engine/core/src/vcpu/sharing.rs",
-        ("    let changed = change(p, vm, ipa, function);\n    p.unlock();\n"),
-        ("    p.unlock();\n    let changed = change(p, vm, ipa, function);\n"),
+        "    let changed = change(p, vm, ipa, function);\n    p.unlock();\n",
+        "    p.unlock();\n    let changed = change(p, vm, ipa, function);\n",
     ),
     found_by=conformance(),
 )

@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P6",
     edits=Edit(
         "engine/arch/src/cache.rs",
-        ("        offset = offset.wrapping_add(line);\n    }\n    dsb_sy();\n"),
-        ("        offset = offset.wrapping_add(line);\n    }\n"),
+        "        offset = offset.wrapping_add(line);\n    }\n    dsb_sy();\n",
+        "        offset = offset.wrapping_add(line);\n    }\n",
     ),
     found_by=trace(),
 )

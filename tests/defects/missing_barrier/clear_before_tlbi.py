@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/arch/src/tlb.rs",
-        ("pub fn invalidate_host_page(address: u64) {\n    dsb_ishst();\n"),
-        ("pub fn invalidate_host_page(address: u64) {\n"),
+        "pub fn invalidate_host_page(address: u64) {\n    dsb_ishst();\n",
+        "pub fn invalidate_host_page(address: u64) {\n",
     ),
     found_by=trace(),
 )

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/map.rs",
-        ("    hw.publish();\n"),
+        "    hw.publish();\n",
         "",
     ),
     found_by=conformance(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/arch/src/tlb.rs",
-        ("in(reg) ipa >> 12, options(nostack, preserves_flags)) }\n    dsb_ish();"),
+        "in(reg) ipa >> 12, options(nostack, preserves_flags)) }\n    dsb_ish();",
         "in(reg) ipa >> 12, options(nostack, preserves_flags)) }",
     ),
     found_by=trace(),

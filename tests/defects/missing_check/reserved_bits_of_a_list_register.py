@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/vcpu/run.rs",
-        ("let is_sound = value & !allowed == 0\n        && value"),
-        ("let is_sound = value | allowed != 0\n        && value"),
+        "let is_sound = value & !allowed == 0\n        && value",
+        "let is_sound = value | allowed != 0\n        && value",
     ),
     found_by=suite("tests/spec/test_vcpus.py", backend="host"),
 )

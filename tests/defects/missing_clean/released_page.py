@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P5",
     edits=Edit(
         "engine/core/src/call/share_release.rs",
-        ("    hw.clean_frame(frame);\n"),
+        "    hw.clean_frame(frame);\n",
         "",
     ),
     found_by=conformance(),

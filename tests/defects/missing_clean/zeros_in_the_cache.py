@@ -10,7 +10,7 @@ DEFECT = defect(
             "            mem::bulkhead_zero_frame(address(frame));\n"
             "            mem::bulkhead_clean_frame(address(frame));\n"
         ),
-        ("            mem::bulkhead_zero_frame(address(frame));\n"),
+        "            mem::bulkhead_zero_frame(address(frame));\n",
     ),
     found_by=trace(),
 )

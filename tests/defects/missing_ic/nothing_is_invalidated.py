@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P5",
     edits=Edit(
         "engine/arch/src/cache.rs",
-        ('    unsafe { core::arch::asm!("ic ialluis", options(nostack, preserves_flags)) }\n'),
+        '    unsafe { core::arch::asm!("ic ialluis", options(nostack, preserves_flags)) }\n',
         "",
     ),
     found_by=trace(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P5",
     edits=Edit(
         "engine/core/src/call/map.rs",
-        ("    hw.invalidate_instructions();\n"),
+        "    hw.invalidate_instructions();\n",
         "",
     ),
     found_by=conformance(),

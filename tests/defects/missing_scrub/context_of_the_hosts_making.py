@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P6",
     edits=Edit(
         "engine/core/src/call/vcpu_create.rs",
-        ("    hw.zero_frame(frame);\n"),
+        "    hw.zero_frame(frame);\n",
         "",
     ),
     found_by=conformance(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P6",
     edits=Edit(
         "engine/core/src/call/first_touch.rs",
-        ("    return_block_to_host(hw, block);\n"),
+        "    return_block_to_host(hw, block);\n",
         (
             "    hw.invalidate_instructions();\n"
             "    hw.set_block_record(block, crate::owner::Record::HOST);\n"

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/vm_split.rs",
-        ("    hw.zero_frame(host_table);\n"),
+        "    hw.zero_frame(host_table);\n",
         "",
     ),
     found_by=conformance(),

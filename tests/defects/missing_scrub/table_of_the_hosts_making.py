@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/table_donate.rs",
-        ("    hw.zero_frame(frame);\n"),
+        "    hw.zero_frame(frame);\n",
         "",
     ),
     found_by=conformance(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/arch/src/tlb.rs",
-        ('    unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }\n'),
+        '    unsafe { core::arch::asm!("tlbi vmalle1is", options(nostack, preserves_flags)) }\n',
         "",
     ),
     found_by=attacks("stale"),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P6",
     edits=Edit(
         "engine/core/src/call/vm_destroy.rs",
-        ("    hw.invalidate_vm(vm);\n"),
+        "    hw.invalidate_vm(vm);\n",
         "",
     ),
     found_by=conformance(),

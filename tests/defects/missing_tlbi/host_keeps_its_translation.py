@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/mod.rs",
-        ("    hw.invalidate_host_page(frame);\n"),
+        "    hw.invalidate_host_page(frame);\n",
         "",
     ),
     found_by=conformance(),

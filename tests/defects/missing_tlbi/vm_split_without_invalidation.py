@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/vm_split.rs",
-        ("    hw.invalidate_vm_page(vm, ipa_of_block(hw, record));\n"),
+        "    hw.invalidate_vm_page(vm, ipa_of_block(hw, record));\n",
         "",
     ),
     found_by=conformance(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P7",
     edits=Edit(
         "engine/core/src/call/dma_revoke.rs",
-        ("    hw.invalidate_dma(block);\n"),
+        "    hw.invalidate_dma(block);\n",
         "",
     ),
     found_by=conformance(),

@@ -7,13 +7,13 @@ DEFECT = defect(
     edits=(
         Edit(
             "engine/core/src/call/map.rs",
-            ("    let frame = host_frame(hw, 3, address)?;\n    let level3"),
+            "    let frame = host_frame(hw, 3, address)?;\n    let level3",
             "    let level3",
         ),
         Edit(
             "engine/core/src/call/map.rs",
             "    if mode != MAP_ZEROED",
-            ("    let frame = host_frame(hw, 3, address)?;\n    if mode != MAP_ZEROED"),
+            "    let frame = host_frame(hw, 3, address)?;\n    if mode != MAP_ZEROED",
         ),
     ),
     found_by=conformance(),

@@ -6,7 +6,7 @@ DEFECT = defect(
     breaks="P6",
     edits=Edit(
         "engine/arch/src/random.rs",
-        ("    mix(key, &NEXT);\n"),
+        "    mix(key, &NEXT);\n",
         "",
     ),
     found_by=suite("tests/boot/test_random.py", backend="qemu"),

@@ -6,8 +6,8 @@ DEFECT = defect(
     breaks="P2",
     edits=Edit(
         "engine/core/src/call/activate.rs",
-        ("        index += 1;\n"),
-        ("        index += u64::from(!missing);\n"),
+        "        index += 1;\n",
+        "        index += u64::from(!missing);\n",
     ),
     found_by=conformance(),
 )

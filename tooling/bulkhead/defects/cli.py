@@ -35,7 +35,7 @@ def main(name: str = "", *, listing: bool = False, jobs: int = 2, record: bool =
     chosen = catalogue.select(names)
     console = Console(highlight=False)
     if listing:
-        console.print(listed(chosen))
+        listed(console, chosen)
         return
     start = time.monotonic()
     findings = show(console, chosen, jobs)
@@ -71,12 +71,11 @@ def claim(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"defects": {finding.defect.name: finding.by for finding in findings}}
 
 
-def listed(defects: Sequence[Defect]) -> Table:
-    """Defects without looking for them."""
-    table = Table("defect", "family", "breaks", "title", "finder", box=None)
+def listed(console: Console, defects: Sequence[Defect]) -> None:
+    """Defects without looking for them, a line each."""
     for one in defects:
-        table.add_row(one.name, one.family, one.breaks, one.title, str(one.found_by))
-    return table
+        where = f"{one.family:16} {one.name:36} {one.breaks}"
+        console.print(f"{where} {one.title} [dim]{escape(str(one.found_by))}[/]", soft_wrap=True)
 
 
 def hunted(defects: Sequence[Defect], jobs: int) -> Iterator[Finding]:
