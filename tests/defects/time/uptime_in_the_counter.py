@@ -1,6 +1,6 @@
 """A VM's virtual counter shows how long the machine has run."""
 
-from bulkhead.defects import Edit, defect, suite
+from bulkhead.defects import Edit, conformance, defect
 
 DEFECT = defect(
     breaks="P6",
@@ -9,5 +9,5 @@ DEFECT = defect(
         "hw.set_vm_word(vm, Field::COUNTER_OFFSET, hw.counter());",
         "hw.set_vm_word(vm, Field::COUNTER_OFFSET, hw.counter() & 0);",
     ),
-    found_by=suite("tests/native/test_effects.py", backend="host"),
+    found_by=conformance(),
 )

@@ -73,8 +73,9 @@ class Oracle:
         ghost = self.ghost
         ghost.begin()
         self.last.append((name, arguments, cpu))
+        counter = self.host.counter if self.host else None
         reply = self.machine.call(name, cpu=cpu, **arguments)
-        expected = CALLS[name](self._with_counter(name, arguments), **arguments)
+        expected = CALLS[name](self._with_counter(counter, name, arguments), **arguments)
         dispatch.with_contexts(expected)
         self._judge(_answer(reply, expected), expected)
         self._note(name, expected)
@@ -162,11 +163,13 @@ class Oracle:
                 lines += ["the calls before it:", *(f"  {describe(*call)}" for call in earlier)]
             raise AssertionError("\n  ".join(lines))
 
-    def _with_counter(self, name: str, arguments: Mapping[str, int]) -> State:
-        """The state before the call; what the counter read during an `activate` is known only afterwards."""
+    def _with_counter(self, counter: int | None, name: str, arguments: Mapping[str, int]) -> State:
+        """The state before the call. A real machine's counter during an `activate` is known only afterwards."""
         state, vm = self.ghost.state, arguments.get("vm", VM_SLOTS)
         if name != "activate" or vm >= VM_SLOTS:
             return state
+        if counter is not None:
+            return replace(state, counter=counter)
         first = self.ghost.image.arrays["vm"][0] + vm * VmWord.COUNT + VmWord.COUNTER_OFFSET
         return replace(state, counter=unpack(self.ghost.watch.read(first, 1))[0])
 
