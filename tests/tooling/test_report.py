@@ -53,6 +53,7 @@ def test_good(): pass
 def test_bad(): assert 1 == 2
 def test_late(afterwards): pass
 def test_left_out(): pytest.skip("no")
+@pytest.mark.xdist_group("a group")
 def test_wrong(bulkhead_machine): bulkhead_machine.refuses("map", "TABLE_MISSING", 2, vm=64, ipa=4096)
 """
 
@@ -184,7 +185,7 @@ def test_what_a_run_of_the_tests_leaves(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "test_inner.py").write_text(INNER)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "bulkhead.report.record", "-n", "2",
-               "test_inner.py", "--record", "fast"]  # fmt: skip
+               "--dist", "loadgroup", "test_inner.py", "--record", "fast"]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1, done.stdout
     monkeypatch.undo()

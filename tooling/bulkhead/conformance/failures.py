@@ -5,6 +5,7 @@ Trust label: TOOL.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def replay(item: pytest.Item, backend: str) -> str:
     words = [_short(Path(sys.executable)), "-m", "pytest"]
     if config.option.inifilename:
         words += ["-c", str(config.option.inifilename)]
-    words += [item.nodeid, "--bulkhead-backend", backend]
+    words += [plain(item.nodeid), "--bulkhead-backend", backend]
     if backend == "metal":
         words += ["--bulkhead-serial", str(config.getoption("--bulkhead-serial"))]
     if config.getoption("--bulkhead-power"):
@@ -47,6 +48,11 @@ def replay(item: pytest.Item, backend: str) -> str:
         words += ["--bulkhead-toolchain", str(config.getoption("--bulkhead-toolchain"))]
     line = shlex.join(words)
     return line if Path.cwd() == config.rootpath else f"(cd {shlex.quote(str(config.rootpath))} && {line})"
+
+
+def plain(nodeid: str) -> str:
+    """The id of a test as the command line takes it: without the group that pytest-xdist adds behind an @."""
+    return re.sub(r"@[^\[\]]*$", "", nodeid)
 
 
 def _short(path: Path) -> str:

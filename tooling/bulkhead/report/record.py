@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bulkhead.conformance.failures import plain
 from bulkhead.report import results
 
 COMMANDS = {"test": "inv test", "fast": "inv test --fast"}
@@ -50,15 +51,13 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One phase of one test."""
-        self.durations[report.nodeid] = self.durations.get(report.nodeid, 0.0) + report.duration
+        name = plain(report.nodeid)
+        self.durations[name] = self.durations.get(name, 0.0) + report.duration
         if report.when == "call" or not report.passed:
-            self.outcomes[report.nodeid] = "failed" if self._failed(report.nodeid) else report.outcome
+            self.outcomes[name] = "failed" if self.outcomes.get(name) == "failed" else report.outcome
         if report.failed:
             replay = next((text for title, text in report.sections if title == "run it again"), "")
-            self._fail(report.nodeid, report.when, report.longreprtext, replay)
-
-    def _failed(self, nodeid: str) -> bool:
-        return self.outcomes.get(nodeid) == "failed"
+            self._fail(name, report.when, report.longreprtext, replay)
 
     def _fail(self, nodeid: str, phase: str, text: str, replay: str) -> None:
         command = replay or shlex.join(["pytest", nodeid])
