@@ -32,6 +32,7 @@ LIMITS = {"arch": 0.90}
 """Crate → the part of its lines and branches, counted together, that must be covered; and as much of the lines alone.
 Every gap in it must be explained."""
 CRATES = ("arch", "image", "core")
+NOT_EXPLAINED = "not explained on QEMU, where only gaps of engine/arch have to be"
 SECONDS = 600
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--bulkhead-backend", "qemu")
 BOOT = ("boot", "cpu_models", "psci", "random", "traps", "interrupts", "vectors", "end", "aarch32", "panic")
@@ -79,7 +80,7 @@ def main() -> None:
             "on": "qemu",
             "files": {f"engine/{file}": entry for file, entry in files.items()},
         }
-        results.write("coverage", f"{crate}_qemu", data, command="inv coverage", seconds=seconds)
+        results.write("coverage", f"{crate}_qemu", data, command="inv coverage --on qemu", seconds=seconds)
         say(f"engine/{crate} on QEMU: {summary(total(of_crate(counts, crate)))}")
     problems = verdict(counts, why, wrong)
     if problems:
@@ -171,5 +172,5 @@ def _entry(one: FileCounts, why: Mapping[Gap, str]) -> dict[str, Any]:
         "covered": one.covered,
         "branches": one.branches,
         "covered_branches": one.covered_branches,
-        "missing": [[gap.place.line, f"{gap}: {why.get(gap, '')}"] for gap in one.gaps],
+        "missing": [[gap.place.line, f"{gap}: {why.get(gap, NOT_EXPLAINED)}"] for gap in one.gaps],
     }
