@@ -133,6 +133,17 @@ def sanitize(_: Context) -> None:
 
 
 @command
+def fuzz(_: Context, minutes: float = 1, keep: bool = False, replay: str = "") -> None:
+    """Fuzz the host build against the specification; `--keep` what is new, `--replay` one input or a directory."""
+    from bulkhead.fuzz import campaign
+
+    if replay:
+        campaign.show(Path(replay))
+    else:
+        campaign.main(minutes=minutes, keep=keep)
+
+
+@command
 def lint(_: Context) -> None:
     """Check form and types: ruff, mypy --strict, rustfmt, clippy."""
     from bulkhead.provision import checks

@@ -32,9 +32,7 @@ def test_every_step_is_the_specified_one() -> None:
     assert len(findings.missing) <= 4, findings.missing
     assert findings.counts[SECOND_TOUCH] == len(findings.boards)
     assert {board.smmu for board in findings.boards} == {False, True}
-    seen = {*pairs.reachable(), *pairs.tested_pairs()}
-    assert set(findings.counts) <= seen, "what is proved to be unreachable was seen"
-    assert findings.data()["inside"]["VM: extend: SUCCESS"] > 0
+    assert set(findings.counts) <= set(pairs.reachable()), "what is proved to be unreachable was seen"
 
 
 def test_the_full_run_was_about_this_engine() -> None:
@@ -66,7 +64,7 @@ def test_what_the_host_sees_over_a_line_is_as_specified() -> None:
     assert findings.calls >= SHORT
     assert findings.successes > 0.3 * findings.calls
     assert len(findings.missing) <= 40, findings.missing
-    assert {pair.step for pair in findings.counts} >= {*CALLS, *STEPS} - {"first_touch"}
+    assert {pair.step for pair in findings.counts} == {*CALLS, *STEPS} - {"first_touch"}
 
 
 def test_what_the_host_sees_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,29 +10,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from bulkhead.conformance.aim import number
-from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE, REGISTERS
-from bulkhead.conformance.booted import RANDOM, answer_inside, answer_of_vm
-from bulkhead.conformance.caller import ASKED, Caller
+from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
+from bulkhead.conformance.booted import answer_of_vm
+from bulkhead.conformance.caller import Caller
 from bulkhead.conformance.host import Next
 from bulkhead.conformance.machine import ABI, Machine, Reply, describe, filler
 from bulkhead.conformance.metal import MetalBackend
 from bulkhead.conformance.oracle import DMA_WINDOWS, TAIL
 from bulkhead.conformance.reach import Reach
 from bulkhead.conformance.snapshot import WORD, unpack
-from bulkhead.spec import (
-    ARGUMENTS,
-    CALLS,
-    STEPS,
-    Config,
-    Outcome,
-    State,
-    dispatch,
-    pairs,
-    plain,
-    promises,
-    stage2,
-)
-from bulkhead.spec.pairs import Pair
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Config, Outcome, State, plain, promises, stage2
 from bulkhead.spec.state import HOST, Kind, Record, Run, VmWord
 
 FULL_EVERY = 250
@@ -104,20 +91,6 @@ class BlindOracle:
         expected = STEPS[name](self._state, **arguments)
         self._judge(answer_of_vm(sent, made, expected), expected)
         return made.seen
-
-    def vm_call(self, vm: int, registers: tuple[int, ...], *, cpu: int = 0) -> Pair:
-        """A call of the VM that changes no ownership, with x0 to x4; the pair that it shows."""
-        __tracebackhide__ = True
-        self._last.append(
-            ("vm_call", dict(zip(("vm", "x0", "x1", "x2"), (vm, *registers), strict=False)), cpu)
-        )
-        context = number(self._state.vm_word(vm, VmWord.VCPU)) - 1
-        made = self._caller.call(cpu, self.machine.address(context), registers)
-        for position, word in enumerate((*registers, *map(filler, range(ASKED, REGISTERS)))):
-            self._state.ram.set(stage2.word(context, position), word, True)
-        taken = dispatch.vm_call(self._state, context)
-        self._judge(answer_inside(made, taken, context), taken.outcome)
-        return pairs.of(taken.name, taken.outcome)
 
     def first_touch(self, block: int, *, cpu: int = 0) -> None:
         """All blocks have been touched when the backend starts."""
@@ -191,9 +164,8 @@ def moved(expected: Outcome) -> Iterator[int]:
 def boot_state(machine: Machine, backend: MetalBackend) -> State:
     """What boot leaves, as far as the host can tell: what it reaches is its own, all else the engine's."""
     layout = machine.layout
-    features = machine.ok("features").results["features"]
-    has_random = features >> RANDOM & 1
-    config = Config(layout.ram_base, layout.frames, layout.cpus, features & DMA_WINDOWS, has_random)
+    has_dma = machine.ok("features").results["features"] & DMA_WINDOWS
+    config = Config(layout.ram_base, layout.frames, layout.cpus, has_dma)
     own = [n for n, there in enumerate(backend.survey(layout.ram_base, BLOCK, layout.blocks)) if there]
     split = (layout.split_block - layout.ram_base) // BLOCK
     table = split * FRAMES_IN_BLOCK

@@ -5,9 +5,7 @@ Trust label: TOOL.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from bulkhead.conformance import caller
 from bulkhead.conformance.aim import number
@@ -22,14 +20,9 @@ from bulkhead.conformance.payload import PayloadBackend
 from bulkhead.conformance.recorded import CONTEXT_PC, CONTEXT_X0
 from bulkhead.conformance.snapshot import unpack
 from bulkhead.inspect.records import Kind
-from bulkhead.spec import ARGUMENTS, STEPS, Outcome, State, dispatch, pairs, stage2
-from bulkhead.spec.pairs import Pair
+from bulkhead.spec import ARGUMENTS, STEPS, Outcome, State
 from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import EXIT
-from bulkhead.spec.vcpu import Taken
-
-RANDOM = next(feature.bit for feature in ABI.features if feature.name == "RANDOM")
-"""Bit of `features`."""
 
 
 class BootedOracle(Oracle):
@@ -39,7 +32,6 @@ class BootedOracle(Oracle):
         super().__init__(machine, thorough=thorough)
         assert isinstance(machine.backend, PayloadBackend)
         self.payload = machine.backend
-        self._has_random = machine.ok("features").results["features"] >> RANDOM & 1
         self._caller = Caller(machine.backend)
         self.programs = frozenset(machine.blocks(Kind.HOST))
         """As boot leaves the machine, the host has touched only what its program is in."""
@@ -80,23 +72,6 @@ class BootedOracle(Oracle):
         self._note(name, expected)
         return made.seen
 
-    def vm_call(self, vm: int, registers: tuple[int, ...], *, cpu: int = 0) -> Pair:
-        """A call of the VM that changes no ownership, with x0 to x4; the pair that it shows."""
-        __tracebackhide__ = True
-        self.ghost.begin()
-        self.last.append(
-            ("vm_call", dict(zip(("vm", "x0", "x1", "x2"), (vm, *registers), strict=False)), cpu)
-        )
-        context = number(self.ghost.state.vm_word(vm, VmWord.VCPU)) - 1
-        made = self._caller.call(cpu, self.machine.address(context), registers)
-        sent = (*registers, *map(filler, range(ASKED, REGISTERS)))
-        self.ghost.image.put(context * WORDS_IN_FRAME + CONTEXT_X0, struct.pack(f"<{REGISTERS}Q", *sent))
-        state = self.ghost.state
-        state = replace(state, config=replace(state.config, has_random=self._has_random))
-        taken = dispatch.vm_call(state, context)
-        self._judge(answer_inside(made, taken, context), taken.outcome, [context])
-        return pairs.of(taken.name, taken.outcome)
-
     def _repeats(self, context: int, sent: tuple[int, ...]) -> Iterator[str]:
         """What differs from a VM that stands before its call and will make it again."""
         words = unpack(self.ghost.watch.read(context * WORDS_IN_FRAME, WORDS_IN_FRAME))
@@ -121,17 +96,6 @@ class BootedOracle(Oracle):
         expected = STEPS["first_touch"](self.ghost.state, block=of)
         self._judge(wrong, expected, [])
         self._note("first_touch", expected)
-
-
-def answer_inside(made: Made, taken: Taken, context: int) -> list[str]:
-    """What differs in the answer of a call of a VM with its context in this frame, behind which it goes on."""
-    wanted = [number(taken.state.ram[stage2.word(context, position)]) for position in range(REGISTERS)]
-    kept = all(wanted[position] == filler(position) for position in range(ASKED, REGISTERS))
-    if (list(made.registers), made.seen.kind, made.rest_unchanged) == (wanted[:ASKED], "resume", kept):
-        return []
-    return [
-        f"{taken.name} leaves {list(map(hex, made.registers))}; specified is {list(map(hex, wanted[:ASKED]))}"
-    ]
 
 
 def answer_of_vm(sent: tuple[int, ...], made: Made, expected: Outcome) -> Iterator[str]:

@@ -97,7 +97,6 @@ class Findings:
             "sequences": len(self.boards),
             "machines": [asdict(board) for board in self.boards],
             "pairs": {str(pair): self.counts[pair] for pair in pairs.reachable()},
-            "inside": {str(pair): self.counts[pair] for pair in pairs.tested_pairs() if self.counts[pair]},
             "unreachable": [str(pair) for pair in pairs.unreachable()],
             "undecided": {str(pair): why for pair, why in self.undecided.items()},
             "lost": self.lost,

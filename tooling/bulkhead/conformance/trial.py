@@ -14,10 +14,8 @@ from bulkhead.conformance import caller
 from bulkhead.conformance.aim import RANGES, SLOTS, Aim, number
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.builder import RAM
-from bulkhead.conformance.caller import ASKED
 from bulkhead.conformance.machine import Machine
-from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, dispatch, pairs
-from bulkhead.spec.pairs import Pair
+from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, pairs
 from bulkhead.spec.state import Kind, VmState, VmWord
 
 CALLERS = (8, 9, 10)
@@ -28,29 +26,6 @@ UNTOUCHED = 6
 """Blocks that nobody touches, for calls that must refuse them."""
 BUSY_EVERY = 400
 """Steps from one VM that is killed while its vCPU is loaded to the next."""
-
-
-INSIDE = 0.05
-"""Share of calls of VMs that change no ownership."""
-_NOT_HERE = frozenset(
-    {
-        "share",
-        "unshare",
-        "relinquish",
-        "host_call",
-        "PSCI_CPU_SUSPEND",
-        "PSCI_CPU_OFF",
-        "PSCI_CPU_ON",
-        "PSCI_SYSTEM_OFF",
-    }
-    | {"PSCI_SYSTEM_RESET", "TRNG_RND32", "TRNG_RND64"}
-)
-"""Calls of VMs that are steps of their own, stop the VM, or whose answer nobody can know before."""
-UNCHANGING = (
-    *(number for number, named in dispatch.VM.items() if named.name.removeprefix("VM: ") not in _NOT_HERE),
-    0xC600_003F,
-)
-"""The others, and an id that nothing has."""
 
 
 class Judge(Protocol):
@@ -78,10 +53,6 @@ class Judge(Protocol):
 
     def vm_step(self, name: str, vm: int, x1: int, x2: int = 0, x3: int = 0, *, cpu: int = 0) -> object:
         """A call of vCPU 0 of a VM whose program is that of `caller`."""
-        ...
-
-    def vm_call(self, vm: int, registers: tuple[int, ...], *, cpu: int = 0) -> Pair:
-        """A call of the same VM that changes no ownership, with x0 to x4; the pair that it shows."""
         ...
 
     def first_touch(self, block: int, *, cpu: int = 0) -> None:
@@ -128,8 +99,6 @@ class Trial:
             elif callers and self.steps > self._busy_at:
                 self._busy_at = self.steps + BUSY_EVERY
                 self._kill_while_loaded(callers[0])
-            elif callers and self.random.random() < INSIDE:
-                self._call_inside(self.random.choice(callers))
             else:
                 name, arguments = self.aim.next(self.state, callers, self._allowed)
                 if name == "map" and arguments["mode"] == 1:
@@ -155,16 +124,6 @@ class Trial:
             self.successes += 1
             self._vm_splits += name == "vm_split"
             self.aim.changed()
-
-    def _call_inside(self, slot: int) -> None:
-        """A call of a VM that changes no ownership."""
-        __tracebackhide__ = True
-        function = self.random.choice(UNCHANGING)
-        likely = (0, 1, 1 << 31, *UNCHANGING, self.random.getrandbits(64))
-        arguments = (self.random.choice(likely) for _ in range(ASKED - 1))
-        cpu = self.random.randrange(self.machine.layout.cpus)
-        self.aim.counts[self.judge.vm_call(slot, (function, *arguments), cpu=cpu)] += 1
-        self.steps += 1
 
     def _allowed(self, name: str, arguments: dict[str, int], outcome: Outcome) -> bool:
         """Whether the machine can go on after a step: not without the host program, or a VM that makes calls."""
