@@ -48,6 +48,7 @@ def test_machines_are_of_three_sizes_the_largest_with_a_hole() -> None:
     assert max(sizes)[0] >= 1 << 16 and max(sizes)[1] == 2
 
 
+@pytest.mark.slow
 def test_the_full_run_is_about_this_engine() -> None:
     kept = baselines.kept(conform.KIND)
     if kept is not None:

@@ -18,8 +18,8 @@ from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.life import Kit
 from bulkhead.conformance.machine import Machine
 from bulkhead.conformance.oracle import Oracle
-from bulkhead.conformance.propose import FRAMES
 from bulkhead.conformance.steps import Step, carry_out
+from bulkhead.conformance.values import FRAMES
 from bulkhead.conformance.vcpus import VcpuOracle
 from bulkhead.errors import BulkheadError, InvalidInput
 from bulkhead.inspect.records import Kind

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 
 from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.propose import RAM, RANGES, SLOTS, Proposer
+from bulkhead.conformance.propose import Proposer
 from bulkhead.conformance.steps import Step
+from bulkhead.conformance.values import RAM, RANGES, SLOTS
 from bulkhead.spec import ARGUMENTS
 from bulkhead.spec.state import VCPUS_MAX, Kind, VmState, VmWord
 
