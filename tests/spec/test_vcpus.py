@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -13,11 +13,12 @@ from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.host import HostBackend
 from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.propose_vcpus import VcpuProposer
+from bulkhead.conformance.steps import carry_out
 from bulkhead.conformance.vcpus import VcpuOracle
-from bulkhead.spec import pairs, plain
+from bulkhead.spec import plain
 from bulkhead.spec.calls import tested
-from bulkhead.spec.calls.traps import IDENTIFICATION, IGNORED, named, packed
-from bulkhead.spec.context import ContextWord, register
+from bulkhead.spec.calls.traps import IGNORED
 from bulkhead.spec.invariants import OF_VCPUS
 from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import CpuWord, Kind, Run
@@ -27,12 +28,8 @@ pytestmark = pytest.mark.host
 RAM, DEVICE = 0x4000_0000, 0x0900_0000
 SMALL = ((0x4000_0000, 16 << 20),)
 LIST = 1 << 62 | 1 << 60
-ISV, WRITE, WALK = 1 << 24, 1 << 6, 1 << 7
+ISV = 1 << 24
 EC = {"WFx": 0x01, "FP": 0x07, "HVC": 0x16, "SMC": 0x17, "system": 0x18, "fetch": 0x20, "data": 0x24}
-PSTATES = (0x3C5, 0x3C4, 0x3C0, 0x3C5 | 1 << 22, 0x3C5 | 1 << 24 | 1 << 21 | 3 << 10, 0x1D0, 0xF000_03C5)
-"""EL1h, EL1t, EL0, with PAN, with DIT, SS and BTYPE, AArch32, with flags."""
-VALUES = (0, 1, MASK, 0x8000_0000_0000_0000, 0x1234_5678_9ABC_DEF0, 0xFFFF_FFFF_8000_0080)
-DEBUG_REGISTERS = [packed((2, 0, 0, number, op2)) for number in (0, 3, 5, 6, 15) for op2 in (4, 5, 6, 7)]
 
 
 class Scene:
@@ -78,160 +75,15 @@ def scene() -> Iterator[Scene]:
     one.backend.close()
 
 
-class Walk:
-    """Random steps on a scene, likely ones first."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene, self.choices, self.follower = scene, scene.choices, scene.follower
-
-    def step(self) -> None:
-        """One step of the host or of a vCPU that is loaded."""
-        cpu = self.choices.randrange(2)
-        loaded = int(self.scene.backend.cpu(cpu).loaded)
-        self._surroundings(cpu)
-        if not loaded or self.choices.random() < 0.2:
-            self._host(cpu)
-        else:
-            self._vm_runs(cpu)
-            self.choices.choice((self._call, self._call, self._abort, self._system, self._other))(cpu)
-
-    def _surroundings(self, cpu: int) -> None:
-        self.follower.hold_lock(self.choices.random() < 0.1)
-        self.follower.hold_entropy(self.choices.random() < 0.2)
-        self.scene.backend.cpu(cpu).maintenance = self.choices.getrandbits(8)
-
-    def _vm_runs(self, cpu: int) -> None:
-        """The VM changes some of its registers."""
-        pick = self.choices.choice
-        if self.choices.random() < 0.5:
-            self.follower.set_word(cpu, ContextWord.PSTATE, pick(PSTATES))
-            self.follower.set_word(cpu, register("SCTLR_EL1"), pick((0, 1 << 23)))
-            self.follower.set_word(cpu, register("VBAR_EL1"), pick(VALUES) & -2048 & MASK)
-            self.follower.set_word(cpu, register("CNTV_CTL_EL0"), pick((0, 1, 2, 3, 5)))
-            self.follower.set_word(cpu, register("CNTV_CVAL_EL0"), pick(VALUES))
-        for number in self.choices.sample(range(31), 3):
-            self.follower.set_word(cpu, number, pick(VALUES))
-
-    def _host(self, cpu: int) -> None:
-        pick, chance = self.choices.choice, self.choices.random
-        kind = chance()
-        if kind < 0.6:
-            vcpu = pick(list(self.scene.vm.contexts.values())) if chance() < 0.5 else pick(self.scene.vcpus())
-            lists = [0, 0, 0]
-            if chance() < 0.4:
-                lists = [
-                    pick((0, 0, LIST | 40, LIST | 41, 1 << 60 | 33, LIST | 27, LIST | 1 << 61)) for _ in lists
-                ]
-            control = pick((0, 1, 0xA001, 7, 0xFF00)) if chance() < 0.9 else 1 << pick((3, 16, 63))
-            self.follower.host_call(cpu, "vcpu_run", vcpu, pick(VALUES), *lists, control)
-        elif kind < 0.7:
-            self.follower.host_call(cpu, "vcpu_put")
-        else:
-            self._question(cpu, self.follower.host_call, HOST_QUESTIONS)
-
-    def _question(self, cpu: int, ask: Callable[..., object], functions: tuple[str, ...]) -> None:
-        pick = self.choices.choice
-        if self.choices.random() < 0.1:
-            ask(cpu, pick((0, 5, 0xC600_0050, MASK, 0x8400_0005, 0xC600_0022, 1 << 32 | 0x8400_0000)))
-            return
-        argument = pick(
-            (0, 1, 2, 3, 63, 64, 96, 97, 128, 192, 193, MASK, *(line.id for line in ABI.standards))
-        )
-        ask(cpu, pick(functions), argument, pick((0, 5, 64)))
-
-    def _call(self, cpu: int) -> None:
-        pick = self.choices.choice
-        kind = self.choices.random()
-        if kind < 0.3:
-            entry = pick((RAM, RAM, RAM + 2, 1 << 39))
-            self.follower.hvc(cpu, "PSCI_CPU_ON", pick((0, 1, 1, 2, 2, 3, 8, 1 << 8)), entry, pick(VALUES))
-        elif kind < 0.4:
-            self.follower.hvc(cpu, "PSCI_AFFINITY_INFO", pick((0, 1, 2, 3)), pick((0, 0, 1)))
-        elif kind < 0.65:
-            ipa = pick(
-                (
-                    RAM,
-                    RAM + PAGE,
-                    RAM + 9 * PAGE,
-                    RAM + BLOCK,
-                    RAM + 2 * BLOCK,
-                    RAM + (1 << 30),
-                    DEVICE,
-                    RAM + 1,
-                )
-            )
-            rest = (pick((0, 0, 0, 0, 1)), pick((0, 0, 0, 0, 1)))
-            self.follower.hvc(cpu, pick(("share", "share", "unshare", "relinquish")), ipa, *rest)
-        else:
-            self._question(cpu, self.follower.hvc, VM_QUESTIONS)
-
-    def _abort(self, cpu: int) -> None:
-        pick, bits = self.choices.choice, self.choices.getrandbits
-        ipa = pick(
-            (
-                RAM,
-                RAM + 8,
-                RAM + 12 * PAGE,
-                RAM + BLOCK,
-                RAM + 3 * BLOCK,
-                RAM + (1 << 30),
-                DEVICE,
-                1 << 39,
-                1 << 47,
-            )
-        )
-        iss = bits(25) & ~0x3F | pick((4, 5, 6, 7, 7, 7, 7, 0xF, 0x10)) | pick((ISV, ISV, 0))
-        if self.choices.random() < 0.7:
-            iss &= ~WALK
-        self.follower.exception(
-            cpu, EC[pick(("data", "data", "fetch"))] << 26 | 1 << 25 | iss, ipa, ipa >> 8 & ~0xF
-        )
-
-    def _system(self, cpu: int) -> None:
-        pick = self.choices.choice
-        encoding = pick((
-            named("ICC_SGI1R_EL1"), named("CNTPCT_EL0"), named("OSLSR_EL1"), named("MDSCR_EL1"), named("MDSCR_EL1"),
-            pick(sorted(IGNORED)), pick(sorted(IDENTIFICATION)), pick(DEBUG_REGISTERS), pick(DEBUG_REGISTERS),
-            self.choices.getrandbits(22) & named("ICC_SGI1R_EL1"), packed((3, 4, 1, 0, 0)),
-        ))  # fmt: skip
-        transfer = self.choices.randrange(32) << 5
-        self.follower.exception(cpu, EC["system"] << 26 | encoding | transfer | self.choices.randrange(2))
-
-    def _other(self, cpu: int) -> None:
-        pick = self.choices.choice
-        kind = self.choices.random()
-        if kind < 0.3:
-            self.follower.interrupt(cpu, pick((25, 27, 27, 30, 8192, 1023)))
-        elif kind < 0.5:
-            self.follower.exception(cpu, EC["WFx"] << 26 | self.choices.getrandbits(25))
-        elif kind < 0.7:
-            self.follower.exception(cpu, EC["SMC"] << 26)
-        else:
-            others = [one for one in range(64) if one not in EC.values()]
-            self.follower.exception(cpu, pick((*others, EC["FP"])) << 26 | self.choices.getrandbits(25))
-
-
-HOST_QUESTIONS = tuple(name for name in tested.HOST_CALLS if name not in ("unknown", "vcpu_run", "vcpu_put"))
-VM_QUESTIONS = tuple(
-    name.removeprefix(tested.OF_VM)
-    for name in tested.VM_CALLS
-    if name.removeprefix(tested.OF_VM)
-    not in ("unknown", "PSCI_CPU_OFF", "PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET")
-)
-"""What can be asked again and again."""
-
-
 SEEDS = range(4)
-IN_ARCH = {"VM: fast interrupt"}
-"""Steps that `engine/arch` decides by itself."""
 
 
 def walked(seed: int, steps: int) -> Counter[Pair]:
     """What some random steps have shown."""
     scene = Scene(seed, features=(3, 3, 1, 0)[seed])
-    walk = Walk(scene)
+    proposer = VcpuProposer(scene.follower, scene.choices)
     for number in range(steps):
-        walk.step()
+        carry_out(scene.follower, proposer.next())
         if number % 20 == 0:
             check_loaded(scene.follower)
     scene.backend.close()
@@ -255,21 +107,7 @@ def test_random_steps(seed: int) -> None:
     assert len(walked(seed, 150)) > 45
 
 
-@pytest.mark.slow
-def test_every_way_through_every_definition(scene: Scene) -> None:
-    covered = Counter[Pair]()
-    for seed in SEEDS:
-        covered += walked(seed, 500)
-    for rare in (replies, deaths, sharing, questions, cpu_on_while_another_is):
-        other = Scene(0)
-        rare(other)
-        covered += other.follower.seen
-        other.backend.close()
-    missing = [str(pair) for pair in pairs.tested_pairs() if pair not in covered and pair.step not in IN_ARCH]
-    assert not missing
-
-
-def replies(scene: Scene) -> None:
+def test_replies(scene: Scene) -> None:
     """vcpu_run with each kind of answer, timer and place."""
     follower, vcpu, other = scene.follower, scene.vm.contexts[0], scene.other.contexts[0]
     follower.host_call(0, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
@@ -288,7 +126,7 @@ def replies(scene: Scene) -> None:
         follower.host_call(0, "vcpu_run", vcpu, 0xFFFF_FFFF, 0, 0, 0, 0)
 
 
-def deaths(scene: Scene) -> None:
+def test_deaths(scene: Scene) -> None:
     """Of a VM by its own decision or by an error, once more when it is dead already, and of a vCPU."""
     follower = scene.follower
     follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
@@ -306,7 +144,7 @@ def deaths(scene: Scene) -> None:
     follower.system_error(0)
 
 
-def sharing(scene: Scene) -> None:
+def test_sharing(scene: Scene) -> None:
     """A page is offered, accepted and taken back, or given away."""
     follower = scene.follower
     follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
@@ -326,7 +164,7 @@ def sharing(scene: Scene) -> None:
         follower.hvc(0, "unshare", far, 0, 0)
 
 
-def questions(scene: Scene) -> None:
+def test_questions(scene: Scene) -> None:
     """TRNG without entropy and with it, `stats` of all kinds, writes that are ignored, a block that nobody touched."""
     follower = scene.follower
     follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
@@ -346,7 +184,7 @@ def questions(scene: Scene) -> None:
     follower.host_call(0, "vcpu_run", block, 0, 0, 0, 0, 0)
 
 
-def cpu_on_while_another_is(scene: Scene) -> None:
+def test_cpu_on_while_another_is(scene: Scene) -> None:
     """CPU_ON of a vCPU on whose context another CPU is working just now."""
     follower, vcpu = scene.follower, scene.vm.contexts[1]
     follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
@@ -354,6 +192,7 @@ def cpu_on_while_another_is(scene: Scene) -> None:
     record = plain.pack(follower.ghost.state.frame[frame]._replace(parent=Run.TRANSIT))
     follower.ghost.write(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
     follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
+    assert follower.seen[Pair("VM: PSCI_CPU_ON", "3. ON_PENDING")] == 1
     follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
     follower.host_call(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bulkhead.conformance import conform_host, regressions
+from bulkhead.conformance import conform_host, regressions, vcpus
 from bulkhead.conformance.found import Failure, Found, Plan
 from bulkhead.conformance.seat import PSEUDO_TERMINAL
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.provision.paths import REPOSITORY, in_checkout, runner
 from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
+from bulkhead.spec.pairs import Pair, Pairs
 
 KIND = "conform"
-BACKENDS = ("host", "qemu", "metal")
+VCPUS = "vcpus"
+BACKENDS = ("host", VCPUS, "qemu", "metal")
+"""`vcpus` is the host backend again: steps of vCPUs, and calls beside ownership."""
 FULL, OFTEN, SEQUENCES = 1_000_000, 500, 10_000
 """Calls of a full run on the host backend, whose result is kept in `ci/baselines`; how often it sees each reachable
 pair, and how many sequences there are that end in full destroy, at least.
@@ -62,7 +66,7 @@ def main(
     wrong_ones = []
     for name in BACKENDS if backend == "all" else (backend,):
         try:
-            if name == "host":
+            if name in ("host", VCPUS):
                 plan = Plan(name, calls or FULL, seed or 1 + secrets.randbelow(1 << 32), jobs)
                 check(plan, show(plan), record=record)
             else:
@@ -89,7 +93,7 @@ def show(plan: Plan) -> Found:
         found = conform_host.run(plan, lambda calls: progress.update(task, completed=calls))
     seconds = time.monotonic() - start
     results.write(KIND, plan.backend, told(plan, found), command=plan.command, seconds=round(seconds, 1))
-    console.print(table(found))
+    console.print(table(found, vcpus.table() if plan.backend == VCPUS else pairs.table()))
     console.print(
         f"{plan.backend}: {found.calls:,} calls in {found.sequences:,} sequences on "
         f"{found.machines.total():,} machines, {found.share:.0%} succeed; {seconds:.0f} s; again: {plan.command}"
@@ -108,7 +112,7 @@ def check(plan: Plan, found: Found, *, record: bool = False, place: Path | None 
         raise CheckFailed(f"{failure.message}\nthe steps that lead there: {again}", where=plan.command)
     if wrong := shortcomings(plan, found):
         raise CheckFailed("; ".join(wrong), where=plan.command)
-    if record and plan.calls >= FULL:
+    if record and plan.backend == "host" and plan.calls >= FULL:
         baselines.keep(KIND, claim(plan, found))
 
 
@@ -119,6 +123,11 @@ def kept_failure(failure: Failure, place: Path) -> Path:
     return regressions.save(place, f"{last}_{digest}", failure.kit, failure.steps, failure.message)
 
 
+def wanted(plan: Plan) -> tuple[Pair, ...]:
+    """The pairs that a run must show."""
+    return vcpus.reachable() if plan.backend == VCPUS else pairs.reachable()
+
+
 def often(plan: Plan) -> int:
     """How often each reachable pair must have been seen: the full number in a full run, fewer in shorter ones."""
     return OFTEN if plan.calls >= FULL else OFTEN * plan.calls // (4 * FULL)
@@ -126,9 +135,9 @@ def often(plan: Plan) -> int:
 
 def shortcomings(plan: Plan, found: Found) -> list[str]:
     """What was not seen often enough."""
-    wanted = often(plan)
-    rare = [f"{pair} ({found.pairs[pair]})" for pair in pairs.reachable() if found.pairs[pair] < wanted]
-    wrong = [f"seen less than {wanted} times: {', '.join(rare)}"] if rare else []
+    least = often(plan)
+    rare = [f"{pair} ({found.pairs[pair]})" for pair in wanted(plan) if found.pairs[pair] < least]
+    wrong = [f"seen less than {least} times: {', '.join(rare)}"] if rare else []
     impossible = [str(pair) for pair in pairs.unreachable() if found.pairs[pair]]
     wrong += [f"said to be unreachable, but seen: {', '.join(impossible)}"] if impossible else []
     if found.share < SUCCESSES:
@@ -146,8 +155,11 @@ def told(plan: Plan, found: Found) -> dict[str, Any]:
         "successes": found.successes,
         "sequences": found.sequences,
         "machines": dict(found.machines),
-        "pairs": {str(pair): found.pairs[pair] for pair in pairs.reachable()},
+        "pairs": {str(pair): found.pairs[pair] for pair in wanted(plan)},
         "unreachable": [str(pair) for pair in pairs.unreachable()],
+        "undecided": {}
+        if plan.backend != VCPUS
+        else {str(pair): "not of vCPUs" for pair in pairs.reachable()},
         "seed": plan.seed,
         "failures": [failure.message for failure in found.failures],
     }
@@ -161,12 +173,12 @@ def claim(plan: Plan, found: Found) -> dict[str, Any]:
     return kept | {"pairs": len(pairs.reachable()), "rarest": f"{rarest} ({found.pairs[rarest]})"}
 
 
-def table(found: Found) -> Table:
+def table(found: Found, steps: Mapping[str, Pairs]) -> Table:
     """A line for each call or step: how often it was made, how many succeeded, its pairs, and the rarest of them."""
     shown = Table(box=None, header_style="bold")
     for heading in ("step", "pairs", "made", "succeeded", "the rarest pair"):
         shown.add_column(heading, justify="left" if heading in ("step", "the rarest pair") else "right")
-    for step, own in pairs.table().items():
+    for step, own in steps.items():
         reachable = [
             pair for pair in (*own.refusals, *own.successes.values()) if pair not in pairs.UNREACHABLE
         ]

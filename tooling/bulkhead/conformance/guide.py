@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import chain
 from random import Random
 
+from bulkhead.conformance import vcpu_steps
 from bulkhead.conformance.propose import NAMES, Proposer
-from bulkhead.conformance.scenes import SCENES
+from bulkhead.conformance.propose_vcpus import VcpuProposer
+from bulkhead.conformance.scenes import SCENES, running
 from bulkhead.conformance.steps import FIRST_TOUCH, RUNS, Step, specified
 from bulkhead.spec import ARGUMENTS, CALLS, pairs
 from bulkhead.spec.pairs import Pair
@@ -30,6 +33,10 @@ SCENE = 0.6
 """Share of steps that belong to a scene, as long as it lasts."""
 BUILDING = 0.25
 """Share of steps that are to succeed."""
+LIVELY = 0.9
+"""Share of sequences that are mostly about vCPUs of a VM that runs."""
+VCPUS = 0.8
+"""Share of steps, of those that belong to no scene, that vCPUs take, or that are about them, once there are some."""
 WRITES, LOCKED = 0.06, 0.02
 """Share of steps that write to a page, and of calls that find the ownership lock taken."""
 TRIES, RAREST, ATTEMPTS = 4, 3, 3
@@ -46,6 +53,8 @@ class Guide:
         self.proposer, self.random = proposer, random
         self._seen, self._names = seen, frozenset(names)
         self._specified = tuple(name for name in NAMES if name in self._names and name not in RUNS)
+        self.vcpus: VcpuProposer | None = None
+        """Proposes steps of vCPUs, where they can be followed."""
         self._scene: Iterator[Step] = iter(())
         self._reachable = {
             name: [pair for pair in _pairs_of(name) if pair not in pairs.UNREACHABLE]
@@ -55,13 +64,18 @@ class Guide:
     def begin(self) -> None:
         """A sequence begins, with one of the scenes."""
         scenes, weights = zip(*SCENES, strict=True)
-        scene = self.random.choices(scenes, weights)[0](self.proposer)
-        self._scene = (step for step in scene if step.name in self._names)
+        if self.vcpus is not None and self.random.random() < LIVELY:
+            scene = chain(running(self.proposer, 3), self.vcpus.steps())
+        else:
+            scene = self.random.choices(scenes, weights)[0](self.proposer)
+        self._scene = (step for step in scene if step.name in self._names or step.name in vcpu_steps.ALL)
 
     def next(self) -> Step:
         """A step for the machine as it is."""
         if self.random.random() < SCENE and (step := next(self._scene, None)) is not None:
             return step
+        if self.vcpus is not None and self._is_running() and self.random.random() < VCPUS:
+            return self.vcpus.next()
         chance = self.random.random()
         if chance < WRITES and (step := self.proposer.write()) is not None:
             return step
@@ -71,6 +85,11 @@ class Guide:
         if step.name in CALLS and self.random.random() < LOCKED:
             return Step(step.name, step.arguments, step.cpu, locked=True)
         return step
+
+    def _is_running(self) -> bool:
+        """Whether there are vCPUs that run or can run."""
+        frames = self.proposer.ghost.index.frames
+        return bool(frames["vcpu"] or frames["loaded vcpu"])
 
     def _building(self) -> Step | None:
         """A step that succeeds, None if none was found."""

@@ -15,8 +15,9 @@ from bulkhead.conformance.backend import BLOCK, PAGE
 from bulkhead.conformance.guide import Guide
 from bulkhead.conformance.host import ALL_FEATURES, MIB, HostBackend
 from bulkhead.conformance.machine import Machine
-from bulkhead.conformance.oracle import DMA_WINDOWS, Oracle
+from bulkhead.conformance.oracle import Oracle
 from bulkhead.conformance.propose import ALIVE, Proposer
+from bulkhead.conformance.propose_vcpus import VcpuProposer
 from bulkhead.conformance.snapshot import Snapshot
 from bulkhead.conformance.steps import Step, carry_out
 from bulkhead.conformance.vcpus import VcpuOracle
@@ -54,9 +55,9 @@ KITS = (
     Kit("small", ((0x4000_0000, 24 * MIB),), 1),
     Kit("two ranges", ((0x4000_0000, 64 * MIB), (0x4800_0000, 32 * MIB)), 2),
     Kit("large", ((0x8000_0000, 192 * MIB), (0x9000_0000, 128 * MIB)), 8),
-    Kit("no SMMU", ((0x4000_0000, 24 * MIB),), 2, ALL_FEATURES & ~DMA_WINDOWS),
+    Kit("bare", ((0x4000_0000, 24 * MIB),), 2, features=0),
 )
-"""Machines of three sizes, the largest of 320 MiB with a hole, and a small one without DMA windows."""
+"""Machines of three sizes, the largest of 320 MiB with a hole, and one without DMA windows and random numbers."""
 
 
 @dataclass
@@ -67,6 +68,8 @@ class Life:
     random: Random
     seen: Counter[Pair]
     """How often each pair was seen, on other machines too."""
+    of_vcpus: bool = False
+    """Whether most steps are of vCPUs, or about them."""
     history: list[Step] = field(default_factory=list)
     calls: int = 0
     sequences: int = 0
@@ -78,6 +81,9 @@ class Life:
             oracle = VcpuOracle(machine)
             oracle.pairs = self.seen
             guide = Guide(Proposer(oracle.ghost, self.random), self.seen, self.random)
+            if self.of_vcpus:
+                oracle.seen = self.seen
+                guide.vcpus = VcpuProposer(oracle, self.random)
             while self.calls < calls and self.sequences < LIFE:
                 self._sequence(oracle, guide)
             invariants.check(Snapshot.take(machine))
@@ -87,7 +93,7 @@ class Life:
 
     def _sequence(self, oracle: Oracle, guide: Guide) -> None:
         guide.begin()
-        for _ in range(LENGTH):
+        for _ in range(LENGTH * (3 if self.of_vcpus else 1)):
             self._take(oracle, guide.next())
         back: list[int] = []
         for step in destruction(oracle):

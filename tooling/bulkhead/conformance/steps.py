@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from bulkhead.conformance import vcpu_steps
 from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
 from bulkhead.conformance.ghost import Ghost
 from bulkhead.conformance.machine import describe
 from bulkhead.conformance.oracle import Oracle
+from bulkhead.conformance.vcpus import VcpuOracle
 from bulkhead.errors import MachineError
 from bulkhead.spec import CALLS, STEPS, Outcome, State
 from bulkhead.spec.state import VM_SLOTS, Kind, Run, VmState, VmWord
@@ -47,7 +49,9 @@ def carry_out(oracle: Oracle, step: Step) -> None:
     """
     __tracebackhide__ = True
     try:
-        if step.locked:
+        if step.name in vcpu_steps.ALL and isinstance(oracle, VcpuOracle):
+            vcpu_steps.carry_out(oracle, step.name, step.cpu, step.arguments, locked=step.locked)
+        elif step.locked:
             oracle.refused_while_locked(step.name, cpu=step.cpu, **step.arguments)
         else:
             CARRY_OUT[step.name](oracle, step)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 
 from bulkhead.spec.transaction import Transaction
 from bulkhead.spec.words import Word
@@ -105,6 +105,7 @@ TESTED: Mapping[str, Definition] = {**HOST_CALLS, **VM_CALLS, **EXCEPTIONS, **IN
 """All steps that are not in the prover's tables, by name."""
 
 
+@cache
 def parameters(definition: Definition) -> tuple[str, ...]:
     """Names of the arguments behind the transaction."""
     return tuple(inspect.signature(definition).parameters)[1:]

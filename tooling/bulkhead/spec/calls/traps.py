@@ -111,7 +111,9 @@ def value_of(t: VcpuTransaction, register: Word) -> Word:
     hardware = t.before.inputs.identification(crm << 3 | op2)
     value: Word = 0
     for encoding, one in IDENTIFICATION.items():
-        value = choose(register == encoding, sanitized(one, hardware), value)
+        is_it: Truth = register == encoding
+        if is_it is not False:
+            value = choose(is_it, sanitized(one, hardware), value)
     offset = t.before.vm_word(t.owner.vm, VmWord.COUNTER_OFFSET)
     value = choose(register == named("CNTPCT_EL0"), minus(t.before.counter, offset), value)
     value = choose(register == named("OSLSR_EL1"), OSLSR_UNLOCKED, value)
