@@ -6,7 +6,6 @@ repeats it.
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from typing import Any
@@ -30,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Recording is for the process that collects the reports of all others."""
     name = config.getoption("--record")
-    if name and "PYTEST_XDIST_WORKER" not in os.environ:
+    if name and not hasattr(config, "workerinput"):  # which pytest-xdist gives to its workers alone
         config.pluginmanager.register(Recorder(name), "bulkhead-recorder")
 
 
