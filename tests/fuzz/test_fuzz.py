@@ -10,6 +10,7 @@ import pytest
 from bulkhead.errors import CheckFailed
 from bulkhead.fuzz import campaign
 from bulkhead.fuzz.shrink import shrink
+from bulkhead.image.variant import Edit
 
 pytestmark = pytest.mark.slow
 RECORD = json.loads(campaign.RECORD.read_text())
@@ -36,6 +37,24 @@ def test_it_reaches_as_many_edges(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_ten_seconds_more_find_nothing() -> None:
     campaign.main(minutes=10 / 60)
+
+
+RARE = Edit(
+    "engine/core/src/call/host_split.rs",
+    "    hw.publish();\n",
+    "    if block.0 * table.slot() != 28 {\n        hw.publish();\n    }\n",
+)
+"""Tables that the host's walkers may not see yet, of two blocks only, with one frame each."""
+EXECUTIONS = 4000
+
+
+@pytest.mark.timeout(900)
+def test_a_defect_behind_a_rare_condition_is_found(tmp_path: Path) -> None:
+    options = [f"-runs={EXECUTIONS}", "-seed=1"]
+    outcome = campaign.fuzz([tmp_path, campaign.CORPUS], options, seconds=600, edits=[RARE])
+    assert "Publish()" in outcome.difference
+    assert "host_split(block=" in outcome.difference
+    assert outcome.data
 
 
 def test_an_input_is_made_small() -> None:
