@@ -20,10 +20,12 @@ DRAWS = 4
 """Calls that are drawn until one would succeed."""
 DELAYS = (0, 100, 1000, 5000)
 """Longest delays, of which a program has one, in turns of about 1.5 ns each: calls take 1 to 200 µs."""
-RALLIES, TALKS, TURNS = 0.15, 0.4, 6
+RALLIES, TALKS, TURNS = 0.15, 0.4, 5
 """Share of programs in which all CPUs run one vCPU; of others with a VM that makes calls, in which one CPU runs it and
-others call about its pages; and how often they do.
+others call about its pages; and how often they do at most.
 """
+RALLY, RALLY_DELAYS = 14, (0, 30, 100)
+"""How often a vCPU is run in a rally, and longest delays there: what is at stake is a few instructions long."""
 Call = tuple[str, dict[str, int]]
 Thing = tuple[str, int]
 """A kind and an address or slot."""
@@ -234,7 +236,7 @@ def conflict(conflicts: Conflicts, cpus: int) -> list[Step]:
     running = [vm for vm in conflicts.stage.vms if vm.state == ACTIVE]
     talking = [vm for vm in running if vm.context and len(vm.pages) > 1]
     if running and random.random() < RALLIES:
-        return rally(random.choice(running).vcpus[0], cpus, Delays(random, min(delays.scale, DELAYS[1])))
+        return rally(random.choice(running).vcpus[0], cpus, Delays(random, random.choice(RALLY_DELAYS)))
     if talking and random.random() < TALKS:
         return talk(random.choice(talking), conflicts, cpus, delays)
     things = random.choices(conflicts.things(), k=random.choice((1, 1, 2)))
@@ -251,7 +253,7 @@ def rally(vcpu: int, cpus: int, delays: Delays) -> list[Step]:
     """All CPUs want to run the same vCPU, again and again."""
     return [
         Step(cpu, round, *(("vcpu_run", {"vcpu": vcpu}) if round % 2 else ("vcpu_put", {})), delay=delays())
-        for round in range(1, 1 + 2 * TURNS)
+        for round in range(1, 1 + 2 * (RALLY if cpus == 2 else TURNS))
         for cpu in range(cpus)
     ]
 
