@@ -59,8 +59,9 @@ def test_histories_are_explained(cpus: int, number: int) -> None:
     print(describe(counts))
     assert counts.explained == counts.histories == number
     assert counts.overlapping > number // 20
-    assert counts.busy > number // 20
-    assert counts.reordered > 0 or cpus > 2
+    if cpus == 2:  # four are more than this computer may have, and meet by chance
+        assert counts.busy > number // 20
+        assert counts.reordered > 0
 
 
 @pytest.mark.qemu
