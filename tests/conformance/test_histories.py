@@ -76,6 +76,8 @@ def test_a_broken_engine_has_a_history_without_explanation(edits: tuple[Edit, ..
     assert "--replay" in str(failure.value)
 
 
+@pytest.mark.qemu
+@pytest.mark.slow
 def test_the_record_is_about_this_engine() -> None:
     kept = baselines.kept("histories")
     assert kept is None or kept["explained"] == kept["histories"] >= CLAIM
