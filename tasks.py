@@ -90,7 +90,7 @@ def soak(
 ) -> None:
     """Storms, histories and `booted` specified steps on the booted engine, then calls on the host backend; storms and
     calls go on where they were interrupted."""
-    from bulkhead.conformance import soak as conformance
+    from bulkhead.conformance.sequences import soak as conformance
     from bulkhead.provision import checks
 
     if storms:
@@ -100,7 +100,7 @@ def soak(
 
         cli.main(histories, seed, keep=True)
     if booted:
-        from bulkhead.conformance import campaign
+        from bulkhead.conformance.sequences import campaign
 
         campaign.main("qemu", calls=booted, seed=seed, record=True)
     if calls:

@@ -9,7 +9,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from bulkhead.conformance.plugin import backend_of
+from bulkhead.conformance.testing.plugin import backend_of
 
 settings.register_profile(
     "bulkhead",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead import abi
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 from bulkhead.spec import ARGUMENTS, CALLS
 
 ABI = abi.load()

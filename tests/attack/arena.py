@@ -15,11 +15,12 @@ from attack.programs import IDLE, RAM, RESULTS, STOP
 from bulkhead import abi
 from bulkhead.attack import Attack
 from bulkhead.attack import Machine as Needs
-from bulkhead.conformance import HostFault, Machine, Vm, invariants
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.builder import dismantle
-from bulkhead.conformance.qemu import QemuBackend
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance import HostFault, Machine, Vm
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.oracle import invariants
+from bulkhead.conformance.oracle.snapshot import Snapshot
+from bulkhead.conformance.testing.builder import dismantle
 from bulkhead.image.build import Images
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.records import Kind, VmState

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attack.arena import SECRET, Arena, Victim
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 SHARED = SECRET + PAGE
 

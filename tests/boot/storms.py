@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 
 from boot.assembly import assemble
-from bulkhead.conformance import Machine, invariants
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.builder import dismantle, owned_frames
-from bulkhead.conformance.qemu import QemuBackend
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance import Machine
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.oracle import invariants
+from bulkhead.conformance.oracle.snapshot import Snapshot
+from bulkhead.conformance.testing.builder import dismantle, owned_frames
 from bulkhead.inspect.records import Kind
 
 CPUS = 4

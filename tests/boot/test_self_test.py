@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.builder import dismantle
-from bulkhead.conformance.qemu import QemuBackend
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.oracle.snapshot import Snapshot
+from bulkhead.conformance.testing.builder import dismantle
 from bulkhead.image.build import Images, build
 from bulkhead.image.variant import Edit, build_variant
 from bulkhead.machine.qemu import MIB, QemuConfig, QemuMachine

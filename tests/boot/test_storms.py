@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from boot.storms import CPUS, Storms
-from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.backends.qemu import QemuBackend
 from bulkhead.errors import MachineError
 from bulkhead.image import build
 from bulkhead.image.variant import Edit, build_variant

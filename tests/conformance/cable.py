@@ -9,7 +9,7 @@ import threading
 import tty
 from collections.abc import Callable
 
-from bulkhead.conformance.line import BAUD_RATE, PseudoTerminal, open_port
+from bulkhead.conformance.backends.line import BAUD_RATE, PseudoTerminal, open_port
 from bulkhead.errors import MachineError
 from bulkhead.machine.channel import Channel, Loop
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import Machine
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.books import Books, Known, Records
-from bulkhead.conformance.builder import dismantle
-from bulkhead.conformance.reach import Reach
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.books import Books, Known, Records
+from bulkhead.conformance.testing.builder import dismantle
+from bulkhead.conformance.testing.reach import Reach
 from bulkhead.inspect.records import OF_A_VM, Kind
 from native.scene import RAM, Scene
 from native.test_priority import ERRORS

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.conformance import Machine, Vm, caller
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.builder import RAM
-from bulkhead.conformance.caller import Caller
-from bulkhead.conformance.host import Next
-from bulkhead.conformance.machine import ABI
-from bulkhead.conformance.payload import PayloadBackend
+from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.backends import caller
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.backends.caller import Caller
+from bulkhead.conformance.backends.host import Next
+from bulkhead.conformance.backends.payload import PayloadBackend
+from bulkhead.conformance.testing.builder import RAM
+from bulkhead.conformance.testing.machine import ABI
 from bulkhead.errors import CheckFailed
 from bulkhead.spec.transaction import EXIT, STATUS
 from native.guest import mrs, msr

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance import blind, booted, campaign, conform, oracle
-from bulkhead.conformance.second_touch import SECOND_TOUCH
+from bulkhead.conformance.oracle import oracle
+from bulkhead.conformance.sequences import blind, booted, campaign, conform
+from bulkhead.conformance.sequences.second_touch import SECOND_TOUCH
 from bulkhead.errors import CheckFailed, MachineError
 from bulkhead.image.variant import Edit, build_variant
 from bulkhead.report import baselines, results

@@ -11,7 +11,7 @@ from bulkhead.conformance.histories import story
 from bulkhead.conformance.histories.program import Event, Program, Step, decode, encode
 from bulkhead.conformance.histories.search import Explanation, Search, Unexplained
 from bulkhead.conformance.histories.world import World
-from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.errors import InvalidInput
 from bulkhead.spec import CALLS, Config, State, plain
 from bulkhead.spec.state import Kind, Run

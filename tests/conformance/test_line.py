@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bulkhead import abi
-from bulkhead.conformance import campaign
-from bulkhead.conformance.line import PseudoTerminal, SerialDevice
-from bulkhead.conformance.metal import MetalBackend, Patience, check_payload
+from bulkhead.conformance.backends.line import PseudoTerminal, SerialDevice
+from bulkhead.conformance.backends.metal import MetalBackend, Patience, check_payload
+from bulkhead.conformance.sequences import campaign
 from bulkhead.errors import CheckFailed, InvalidInput, MachineError
 from bulkhead.image.build import build
 from bulkhead.image.variant import Edit, build_variant

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HEAD = "import pytest\nfrom bulkhead.conformance.machine import find\n"
+HEAD = "import pytest\nfrom bulkhead.conformance.testing.machine import find\n"
 TWO = """
 def test_one(bulkhead_machine):
     assert bulkhead_machine.ok("version").results["vms"] == 64

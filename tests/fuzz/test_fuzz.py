@@ -59,7 +59,9 @@ def test_a_defect_behind_a_rare_condition_is_found(tmp_path: Path) -> None:
 
 def test_an_input_is_made_small() -> None:
     data = bytes(range(1, 200))
-    assert shrink(data, lambda one: b"\x40" in one and one.find(b"\x80") > one.find(b"\x40") >= 0) == b"\x40\x80"
+    assert (
+        shrink(data, lambda one: b"\x40" in one and one.find(b"\x80") > one.find(b"\x40") >= 0) == b"\x40\x80"
+    )
     assert shrink(b"nothing differs", lambda _: False) == b"nothing differs"
 
 
@@ -71,7 +73,7 @@ def test_a_replay_names_what_it_cannot_read(tmp_path: Path) -> None:
 
 def test_a_difference_is_shown_with_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told and kept when the library of this process differs."""
-    from bulkhead.conformance import oracle
+    from bulkhead.conformance.oracle import oracle
 
     monkeypatch.setattr(oracle, "_answer", lambda _reply, _expected: ["another answer"])
     monkeypatch.setattr(campaign, "FOUND", campaign.WORK / "found")

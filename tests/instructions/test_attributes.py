@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.builder import RAM
-from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.testing.builder import RAM
 from bulkhead.image.build import build
 from bulkhead.image.memory_map import window
 from bulkhead.inspect import attributes

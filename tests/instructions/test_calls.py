@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.conformance.builder import Vm
-from bulkhead.conformance.trace import check_calls
-from bulkhead.conformance.traced import TracedMachine
+from bulkhead.conformance.testing.builder import Vm
 from bulkhead.image.build import Images, build
 from bulkhead.spec import CALLS, STEPS
+from bulkhead.trace.check import check_calls
+from bulkhead.trace.traced import TracedMachine
 from instructions import patches
 
 

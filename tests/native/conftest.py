@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.machine import MASK
+from bulkhead.conformance.testing.machine import MASK
 from native.exceptions import Exceptions
 from native.scene import Scene
 

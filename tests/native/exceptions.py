@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.host import HostBackend, Next
-from bulkhead.conformance.machine import ABI, filler
-from bulkhead.conformance.snapshot import unpack
+from bulkhead.conformance.backends.host import HostBackend, Next
+from bulkhead.conformance.oracle.snapshot import unpack
+from bulkhead.conformance.testing.machine import ABI, filler
 from bulkhead.spec.context import register
 
 EC_DATA, EC_FETCH, EC_WFX, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x17, 0x18

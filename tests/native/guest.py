@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.machine import ABI
+from bulkhead.conformance.testing.machine import ABI
 
 RAM = 0x4000_0000
 DEVICE = 0x0900_0000

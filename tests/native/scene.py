@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import ABI
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.testing.machine import ABI
 from bulkhead.inspect.records import Kind, Shared, VmState
 from native.guest import FOREVER, code, hvc
 

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from bulkhead.conformance import HostFault, Machine
-from bulkhead.conformance.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.backends.backend import BLOCK, FRAMES_IN_BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
 from bulkhead.inspect.records import FrameRecord, Kind
 from native.scene import BLOCK_IPA, LIVE, NEW, RAM, Scene, zeroed
 

@@ -6,7 +6,7 @@ import pytest
 
 from bulkhead.abi import Call
 from bulkhead.conformance import Machine
-from bulkhead.conformance.machine import ABI, MASK, difference, filler
+from bulkhead.conformance.testing.machine import ABI, MASK, difference, filler
 from native.scene import Scene
 
 NOT_SUPPORTED = MASK

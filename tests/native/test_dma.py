@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from bulkhead.conformance import Machine
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import MASK, filler
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.testing.machine import MASK, filler
 from bulkhead.inspect.records import FrameRecord, Kind
 from native.scene import BLOCK_IPA, NEW, RAM, Scene
 

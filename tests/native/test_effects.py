@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import HostFault, Machine
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.snapshot import Changes
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.oracle.snapshot import Changes
 from bulkhead.inspect.records import FrameRecord, Kind, VmState
 from native.scene import FREE_SLOT, IPA, LIVE, MIB, NEW, RAM, RANGES, UNCOVERED, Scene, zeroed
 

@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.host import Next
-from bulkhead.conformance.machine import ABI, MASK, filler
-from bulkhead.conformance.snapshot import unpack
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.backends.host import Next
+from bulkhead.conformance.oracle.snapshot import unpack
+from bulkhead.conformance.testing.machine import ABI, MASK, filler
 from native.exceptions import EC_DATA, EC_FETCH, EC_SMC, EC_WFX, EXITS, PC, PENDING, PSTATE, Exceptions, X
 from native.scene import RAM
 
@@ -89,7 +89,12 @@ def test_other_classes_are_undefined_for_the_guest(guest: Exceptions, ec: int) -
     assert (elr, esr) == (RAM, 1 << 25)
 
 
-MODES = {"EL0": (0, 0x400, 0x24), "EL1t": (4, 0x000, 0x25), "EL1h": (5, 0x200, 0x25), "AArch32": (0x10, 0x600, 0x24)}
+MODES = {
+    "EL0": (0, 0x400, 0x24),
+    "EL1t": (4, 0x000, 0x25),
+    "EL1h": (5, 0x200, 0x25),
+    "AArch32": (0x10, 0x600, 0x24),
+}
 """PSTATE.M, offset of the vector, exception class of a data abort (Arm ARM DDI 0487, D1.3)."""
 PAN, DIT, SPAN = 1 << 22, 1 << 24, 1 << 23
 

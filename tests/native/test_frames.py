@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 from native.scene import ADDRESSES, MIB, OWNED, RAM, Scene
 
 TAKES_HOST_FRAME = [

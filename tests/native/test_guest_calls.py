@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.inspect.records import VmState
 from native.guest import (
     FOREVER,

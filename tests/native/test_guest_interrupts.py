@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import Machine
-from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.testing.machine import ABI, MASK
 from native.guest import FOREVER, GIC_ON, ISB, WAIT, WFI, Guest, code, move, mrs, msr, report
 
 pytestmark = [pytest.mark.qemu, pytest.mark.metal]

@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from bulkhead.conformance import HostFault, Machine, Vm
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.machine import ABI, MASK
-from bulkhead.conformance.payload import PayloadBackend
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.payload import PayloadBackend
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.inspect.records import FrameRecord, Kind
 from native.guest import FOREVER, LOADS, RAM, STORES, Guest, access, branch, code, hvc, move, report
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import HostFault, Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.machine import ABI, MASK
-from bulkhead.conformance.payload import PayloadBackend
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.backends.payload import PayloadBackend
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.inspect.records import Kind
 from native.guest import (
     DEVICE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.conformance.host import Next
-from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.backends.host import Next
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.inspect.records import VmState
 from native.exceptions import EXITS, Exceptions
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkhead.conformance import Machine, Vm, invariants
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.builder import dismantle
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle import invariants
+from bulkhead.conformance.oracle.snapshot import Snapshot
+from bulkhead.conformance.testing.builder import dismantle
 from bulkhead.errors import InvalidInput
 from bulkhead.inspect.records import Kind
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from bulkhead.conformance import HostFault, Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.builder import dismantle, owned_frames
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.testing.builder import dismantle, owned_frames
 from bulkhead.inspect.records import Kind, VmState
 from native.scene import LIVE, MIB, RAM, UNCOVERED, Scene
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.backends.host import HostBackend
 from bulkhead.inspect.records import Kind, VmState
 
 pytestmark = pytest.mark.host

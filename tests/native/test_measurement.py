@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 from native.scene import MIB, RAM, Scene
 
 Build = Callable[..., Vm]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance.backends.host import HostBackend
 from native.scene import LIVE, RAM, Scene
 
 pytestmark = pytest.mark.host

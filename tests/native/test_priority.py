@@ -12,7 +12,7 @@ from itertools import combinations
 
 import pytest
 
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.inspect.records import Kind
 from native.scene import (
     BLOCK_IPA,

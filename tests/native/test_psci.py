@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkhead.conformance.host import Next
-from bulkhead.conformance.machine import ABI, MASK
+from bulkhead.conformance.backends.host import Next
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.inspect.records import VmState
 from bulkhead.spec import plain
 from native.exceptions import EXITS, PC, Exceptions, X

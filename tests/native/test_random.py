@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from bulkhead.conformance import Machine
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import ABI, MASK, filler
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.testing.machine import ABI, MASK, filler
 
 NOT_SUPPORTED, INVALID_PARAMETERS = MASK, -2 & MASK
 STANDARD = {standard.name: standard.id for standard in ABI.standards}

@@ -1,7 +1,7 @@
 """Launch measurements of random VMs: the engine's equal those computed here, and every change of the description shows.
 
 A description is all that a hypervisor decides about a VM before it runs. Each is built twice, as drawn and with one
-change; `bulkhead.conformance.measure` computes both measurements from the description alone.
+change; `bulkhead.conformance.testing.measure` computes both measurements from the description alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.builder import Ranges, dismantle
-from bulkhead.conformance.measure import Measurement
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.testing.builder import Ranges, dismantle
+from bulkhead.conformance.testing.measure import Measurement
 
 DESCRIPTIONS = 100
 GIB = 1 << 30

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.conformance import HostFault, Machine
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend, Next
-from bulkhead.conformance.machine import ABI, MASK, filler
-from bulkhead.conformance.snapshot import Snapshot, unpack
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend, Next
+from bulkhead.conformance.oracle.snapshot import Snapshot, unpack
+from bulkhead.conformance.testing.machine import ABI, MASK, filler
 from bulkhead.inspect.records import FrameRecord, Kind, Shared
 from native.scene import BLOCK_IPA, IPA, LIVE, MIB, RAM, Scene
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulkhead.conformance.machine import MASK
+from bulkhead.conformance.testing.machine import MASK
 from bulkhead.registers import load
 from bulkhead.registers.table import Encoding, Register
 from native.exceptions import EC_SYSTEM, EXITS, PC, Exceptions, X
@@ -30,7 +30,9 @@ def iss(encoding: Encoding, transfer: int, direction: str) -> int:
     return packed | transfer << 5 | (READ if direction == "r" else 0)
 
 
-def access(guest: Exceptions, encoding: Encoding, direction: str, value: int = MASK, transfer: int = 3) -> int | None:
+def access(
+    guest: Exceptions, encoding: Encoding, direction: str, value: int = MASK, transfer: int = 3
+) -> int | None:
     """An access that the engine answers: what was read; None if the instruction is UNDEFINED."""
     guest.poke(PC, RAM)
     guest.poke(X + transfer, value)
@@ -145,7 +147,9 @@ def test_points_match_only_below_the_engine(guest: Exceptions) -> None:
     access(guest, point(2, 5), "w")
     assert access(guest, point(2, 5), "r") == 1 | 3 << 1 | 0xF << 5 | 0xF << 16 | 3 << 20
     access(guest, point(2, 7), "w")
-    assert access(guest, point(2, 7), "r") == 1 | 3 << 1 | 3 << 3 | 0xFF << 5 | 0xF << 16 | 1 << 20 | 0x1F << 24
+    assert (
+        access(guest, point(2, 7), "r") == 1 | 3 << 1 | 3 << 3 | 0xFF << 5 | 0xF << 16 | 1 << 20 | 0x1F << 24
+    )
 
 
 def test_points_are_in_the_cpu_while_they_can_act(guest: Exceptions) -> None:

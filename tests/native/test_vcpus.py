@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.machine import ABI
+from bulkhead.conformance.testing.machine import ABI
 from bulkhead.inspect.records import VmState
 from native.guest import WAIT
 from native.scene import RAM, Scene

@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.builder import dismantle
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.oracle import Oracle
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle.oracle import Oracle
+from bulkhead.conformance.testing.builder import dismantle
 from bulkhead.inspect.records import Kind, VmState
 from bulkhead.spec import ARGUMENTS, CALLS
 from native.scene import ADDRESSES, BLOCK_IPA, IPA, LIVE, MIB, NEW, RAM, Scene

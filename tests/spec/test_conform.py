@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance import Machine, conform, conform_host, oracle, regressions, soak, steps
-from bulkhead.conformance.found import Found, Plan
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.life import KITS
-from bulkhead.conformance.machine import find
-from bulkhead.conformance.steps import Step
+from bulkhead.conformance import Machine
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle import oracle
+from bulkhead.conformance.sequences import conform, conform_host, regressions, soak, steps
+from bulkhead.conformance.sequences.found import Found, Plan
+from bulkhead.conformance.sequences.life import KITS
+from bulkhead.conformance.sequences.steps import Step
+from bulkhead.conformance.testing.machine import find
 from bulkhead.errors import CheckFailed, InvalidInput, MachineError
 from bulkhead.inspect.records import Kind
 from bulkhead.report import baselines, results

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.conformance import conform, regressions, vcpus
-from bulkhead.conformance.found import Plan
+from bulkhead.conformance.oracle import vcpus
+from bulkhead.conformance.sequences import conform, regressions
+from bulkhead.conformance.sequences.found import Plan
 from bulkhead.errors import CheckFailed
 from bulkhead.report import results
 from bulkhead.spec.calls import running, tested

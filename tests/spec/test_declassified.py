@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.host import HostBackend, Next
-from bulkhead.conformance.machine import ABI, filler
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.backends.host import HostBackend, Next
+from bulkhead.conformance.testing.machine import ABI, filler
 from bulkhead.spec.context import BOOKKEEPING, ContextWord
 from bulkhead.spec.declassified import HOST_LEARNS, WITH_EVERY_EXIT
 from bulkhead.spec.syndrome import EC_DATA_ABORT, EC_SYSTEM, EC_WFX, HVC, Syndrome

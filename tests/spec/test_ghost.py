@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance import Machine, Vm, oracle
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.oracle import FULL_EVERY, Oracle
+from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle import oracle
+from bulkhead.conformance.oracle.oracle import FULL_EVERY, Oracle
 from bulkhead.inspect.records import Kind
 from bulkhead.spec import CALLS, Outcome
 

@@ -12,17 +12,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from bulkhead.conformance import Machine, Vm, invariants, oracle
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.guide import Guide
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.life import KITS
-from bulkhead.conformance.oracle import Oracle
-from bulkhead.conformance.propose import NAMES, Proposer
-from bulkhead.conformance.scenes import SCENES, Scene
-from bulkhead.conformance.snapshot import Snapshot
-from bulkhead.conformance.steps import carry_out
-from bulkhead.conformance.vcpus import VcpuOracle
+from bulkhead.conformance import Machine, Vm
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle import invariants, oracle
+from bulkhead.conformance.oracle.oracle import Oracle
+from bulkhead.conformance.oracle.snapshot import Snapshot
+from bulkhead.conformance.oracle.vcpus import VcpuOracle
+from bulkhead.conformance.sequences.guide import Guide
+from bulkhead.conformance.sequences.life import KITS
+from bulkhead.conformance.sequences.propose import NAMES, Proposer
+from bulkhead.conformance.sequences.scenes import SCENES, Scene
+from bulkhead.conformance.sequences.steps import carry_out
 from bulkhead.spec import CALLS
 
 Build = Callable[..., Vm]

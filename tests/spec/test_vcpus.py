@@ -10,12 +10,12 @@ from itertools import product
 import pytest
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import ABI, MASK
-from bulkhead.conformance.propose_vcpus import VcpuProposer
-from bulkhead.conformance.steps import carry_out
-from bulkhead.conformance.vcpus import VcpuOracle
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle.vcpus import VcpuOracle
+from bulkhead.conformance.sequences.propose_vcpus import VcpuProposer
+from bulkhead.conformance.sequences.steps import carry_out
+from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.spec import plain
 from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IGNORED

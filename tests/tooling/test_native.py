@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 
 PROGRAM = """
-from bulkhead.conformance import Machine, native
-from bulkhead.conformance.host import HostBackend
+from bulkhead.conformance import Machine
+from bulkhead.conformance.backends import native
+from bulkhead.conformance.backends.host import HostBackend
 print(native.library(), Machine(HostBackend()).call("vm_kill", vm=64).status)
 """
 

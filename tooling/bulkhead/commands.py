@@ -87,7 +87,7 @@ def conform(
     """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; else in QEMU, too) or all;
     `--replay FILE` repeats what once failed.
     """
-    from bulkhead.conformance import conform as conformance
+    from bulkhead.conformance.sequences import conform as conformance
 
     conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
 

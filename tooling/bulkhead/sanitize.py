@@ -14,8 +14,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bulkhead.conformance import flavours, native
-from bulkhead.conformance.flavours import Flavour, Place
+from bulkhead.conformance.backends import flavours, native
+from bulkhead.conformance.backends.flavours import Flavour, Place
 from bulkhead.errors import BuildError, CheckFailed
 from bulkhead.image.variant import Edit
 from bulkhead.provision import llvm, toolchain
@@ -84,7 +84,9 @@ def threads(edits: Sequence[Edit] = ()) -> str:
     output = _test(thread(), ["--package", "bulkhead-host", "--lib"], runner, edits, "threads", "--nocapture")
     if _passed(output) != 1:
         raise CheckFailed("there is no test of threads", where="engine/host/src/threads")
-    return next(line for line in output.splitlines() if line.startswith("together: ")).removeprefix("together: ")
+    return next(line for line in output.splitlines() if line.startswith("together: ")).removeprefix(
+        "together: "
+    )
 
 
 def address_of_calls(edits: Sequence[Edit] = (), tests: Sequence[str] = CALLS) -> str:
@@ -113,7 +115,9 @@ def _options(more: str) -> str:
     return f"halt_on_error=1:abort_on_error=0:external_symbolizer_path={symbolizer}:{more}"
 
 
-def _test(flavour: Flavour, packages: Sequence[str], runner: str, edits: Sequence[Edit] = (), *arguments: str) -> str:
+def _test(
+    flavour: Flavour, packages: Sequence[str], runner: str, edits: Sequence[Edit] = (), *arguments: str
+) -> str:
     """What `cargo test` printed. CheckFailed if a test fails."""
     place = Place.of(flavour, edits)
     env = {_RUNNER: runner, "LD_LIBRARY_PATH": llvm.ensure().env()["LD_LIBRARY_PATH"]}

@@ -2,7 +2,7 @@
 
 from attack.arena import Arena
 from bulkhead.attack import Machine, attack
-from bulkhead.conformance.builder import dismantle
+from bulkhead.conformance.testing.builder import dismantle
 
 
 @attack(

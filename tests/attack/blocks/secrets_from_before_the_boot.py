@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from attack.arena import Arena
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import BLOCK
+from bulkhead.conformance.backends.backend import BLOCK
 from bulkhead.machine.errors import LinkError
 from bulkhead.machine.link import Link, wait_ready
 from bulkhead.machine.qemu import RAM_BASE, QemuConfig, QemuMachine

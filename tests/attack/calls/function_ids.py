@@ -2,7 +2,7 @@
 
 from attack.arena import STATUS, Arena
 from bulkhead.attack import attack
-from bulkhead.conformance.snapshot import Snapshot
+from bulkhead.conformance.oracle.snapshot import Snapshot
 
 
 @attack(

@@ -4,7 +4,7 @@ from attack.arena import Arena
 from attack.bus_masters import DEVICES, EDU
 from boot.devices import edu, pci
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 @attack(

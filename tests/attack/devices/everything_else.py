@@ -6,7 +6,7 @@ from attack.arena import Arena
 from boot.devices.bus import load
 from bulkhead.attack import attack
 from bulkhead.conformance import HostFault
-from bulkhead.conformance.backend import BLOCK
+from bulkhead.conformance.backends.backend import BLOCK
 from bulkhead.image.memory_map import CPUS_MAX, VIRT, Use
 from bulkhead.machine.qemu import RAM_BASE
 

@@ -3,7 +3,7 @@
 from attack.arena import RAM, Arena
 from attack.bus_masters import DEVICES
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import BLOCK
+from bulkhead.conformance.backends.backend import BLOCK
 
 
 @attack(

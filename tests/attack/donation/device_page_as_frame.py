@@ -3,7 +3,7 @@
 from attack.arena import RAM, Arena
 from bulkhead.attack import attack
 from bulkhead.conformance import Vm
-from bulkhead.conformance.backend import BLOCK
+from bulkhead.conformance.backends.backend import BLOCK
 from bulkhead.image.memory_map import VIRT
 
 DEVICES = {one.name: one.base for one in VIRT}

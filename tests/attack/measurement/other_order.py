@@ -3,8 +3,8 @@
 from attack.arena import RAM, Arena
 from bulkhead.attack import attack
 from bulkhead.conformance import Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.builder import dismantle
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.testing.builder import dismantle
 
 
 @attack(

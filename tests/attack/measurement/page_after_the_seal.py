@@ -2,7 +2,7 @@
 
 from attack.arena import RAM, Arena
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 @attack(

@@ -4,7 +4,7 @@ from attack import removals
 from attack.arena import RAM, Arena
 from bulkhead.attack import attack
 from bulkhead.conformance import Vm
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 def measured(arena: Arena, slot: int, ipa: int, frame: int) -> bytes:

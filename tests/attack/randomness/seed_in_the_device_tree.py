@@ -4,7 +4,7 @@ import fdt
 
 from attack.arena import Arena
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 @attack(

@@ -4,7 +4,7 @@ from attack import removals
 from attack.arena import Arena
 from attack.sharer import SHARED, sharer
 from bulkhead.attack import attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.inspect.records import Kind
 
 

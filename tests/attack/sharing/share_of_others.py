@@ -3,7 +3,7 @@
 from attack.arena import RAM, STATUS, Arena
 from attack.sharer import SHARED
 from bulkhead.attack import Edit, attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 @attack(

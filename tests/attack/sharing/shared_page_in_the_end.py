@@ -3,7 +3,7 @@
 from attack.arena import Arena
 from attack.sharer import SHARED, accepted, sharer
 from bulkhead.attack import attack
-from bulkhead.conformance.backend import PAGE
+from bulkhead.conformance.backends.backend import PAGE
 
 
 @attack(

@@ -4,7 +4,7 @@ from attack import programs
 from attack.arena import SECRET, Arena
 from bulkhead.attack import attack
 from bulkhead.conformance import Vm
-from bulkhead.conformance.builder import dismantle
+from bulkhead.conformance.testing.builder import dismantle
 from native.guest import Guest
 
 

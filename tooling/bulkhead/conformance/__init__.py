@@ -6,8 +6,8 @@ calls by name and compares raw records and tables, `builder` makes VMs, `oracle`
 `plugin` is the pytest side. README.md is for those who test with it.
 """
 
-from bulkhead.conformance.backend import Backend, HostFault, Layout
-from bulkhead.conformance.builder import Vm
-from bulkhead.conformance.machine import Machine, Reply
+from bulkhead.conformance.backends.backend import Backend, HostFault, Layout
+from bulkhead.conformance.testing.builder import Vm
+from bulkhead.conformance.testing.machine import Machine, Reply
 
 __all__ = ["Backend", "HostFault", "Layout", "Machine", "Reply", "Vm"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bulkhead.conformance import flavours, native
+from bulkhead.conformance.backends import flavours, native
 from bulkhead.coverage import counts, explained
 from bulkhead.coverage.counts import FileCounts
 from bulkhead.coverage.explained import Missing
@@ -32,7 +32,12 @@ SECONDS = 900
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--bulkhead-backend", "host")
 WORKLOAD = (
     (*PYTEST, "tests/native"),
-    (*PYTEST, *(f"tests/spec/test_{name}.py" for name in ("oracle", "ghost", "vcpus")), "-k", "not everywhere"),
+    (
+        *PYTEST,
+        *(f"tests/spec/test_{name}.py" for name in ("oracle", "ghost", "vcpus")),
+        "-k",
+        "not everywhere",
+    ),
 )
 """Commands that run at the same time: the tests of calls, and those against the specification."""
 
@@ -44,7 +49,9 @@ def main() -> None:
     missing, wrong = explained.explain(found, SOURCES, explained.load(SCOPE))
     files, seconds = report(found, missing), time.monotonic() - start
     data = {"scope": SCOPE, "on": ON, "files": files}
-    results.write("coverage", f"{SCOPE}_{ON}", data, command="inv coverage --on host", seconds=seconds, native=True)
+    results.write(
+        "coverage", f"{SCOPE}_{ON}", data, command="inv coverage --on host", seconds=seconds, native=True
+    )
     for name, entry in files.items():
         print(f"  {name}: {entry['covered']} of {entry['lines']} lines, "
               f"{entry['covered_branches']} of {entry['branches']} branches")  # fmt: skip
@@ -66,7 +73,9 @@ def measure(library: Path, workload: Sequence[Sequence[str]]) -> dict[str, FileC
     for command, log in zip(workload, logs, strict=True):
         say(f"counting: {' '.join(command)}")
         with log.open("w") as output:
-            runs.append(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT))
+            runs.append(
+                subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=output, stderr=subprocess.STDOUT)
+            )
     codes = [_end(run) for run in runs]
     for code, log, command in zip(codes, logs, workload, strict=True):
         if code:
@@ -93,14 +102,21 @@ def _read(library: Path, profiles: Sequence[Path]) -> dict[str, FileCounts]:
 
 def _run(tools: llvm.Llvm, name: str, *arguments: str | Path) -> str:
     done = subprocess.run(
-        [tools.tool(name), *arguments], env=tools.env(), capture_output=True, text=True, timeout=SECONDS, check=False
+        [tools.tool(name), *arguments],
+        env=tools.env(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     if done.returncode:
         raise CheckFailed(f"{name} failed: {done.stderr.strip()[-1000:]}", where=name)
     return done.stdout
 
 
-def report(found: Mapping[str, FileCounts], missing: Mapping[str, list[Missing]]) -> dict[str, dict[str, Any]]:
+def report(
+    found: Mapping[str, FileCounts], missing: Mapping[str, list[Missing]]
+) -> dict[str, dict[str, Any]]:
     """What is kept of a run: for each file the counts, and [line, why] of what is missing."""
     files = {}
     for name, one in found.items():
@@ -115,7 +131,9 @@ def report(found: Mapping[str, FileCounts], missing: Mapping[str, list[Missing]]
     return files
 
 
-def verdict(found: Mapping[str, FileCounts], missing: Mapping[str, list[Missing]], wrong: list[str]) -> list[str]:
+def verdict(
+    found: Mapping[str, FileCounts], missing: Mapping[str, list[Missing]], wrong: list[str]
+) -> list[str]:
     """What is wrong, if anything: too little covered, gaps that nobody explains, explanations that do not fit."""
     problems = [f"an explanation does not fit: {sentence}" for sentence in wrong]
     problems += [f"{name}:{gap.line}: {gap}" for name, gaps in missing.items() for gap in gaps if not gap.why]

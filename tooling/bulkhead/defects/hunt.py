@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 from bulkhead.defects import witness
 from bulkhead.defects.declaration import Defect, Finder
 from bulkhead.errors import BulkheadError, MachineTimeout
@@ -87,7 +87,9 @@ def _conformance(library: Path, seconds: int) -> Answer:
     command = [sys.executable, "-m", "bulkhead.defects.trial", SEED, str(seconds)]
     done = _run(command, {native.CHOSEN: str(library)}, seconds + GRACE_SECONDS)
     if done.returncode < 0:
-        return Answer(Verdict.FOUND, "conformance", f"the engine ends the process by signal {-done.returncode}")
+        return Answer(
+            Verdict.FOUND, "conformance", f"the engine ends the process by signal {-done.returncode}"
+        )
     try:
         told = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
@@ -98,7 +100,7 @@ def _conformance(library: Path, seconds: int) -> Answer:
 
 
 def _trace(edits: tuple[Edit, ...]) -> Answer:
-    from bulkhead.conformance.trace import check_calls
+    from bulkhead.trace.check import check_calls
 
     differences = check_calls(build_variant(edits))
     if differences:
@@ -110,7 +112,17 @@ def _tests(finder: Finder, env: Mapping[str, str]) -> Answer:
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "witness.json"
         command = [
-            *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "bulkhead.defects.witness", "-p", "no:cacheprovider"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-x",
+                "-q",
+                "-p",
+                "bulkhead.defects.witness",
+                "-p",
+                "no:cacheprovider",
+            ),
             *("--bulkhead-backend", finder.backend, *finder.names),
         ]
         done = _run(command, {**env, witness.PLACE: str(report), "BULKHEAD_RESULTS": place}, TESTS_SECONDS)

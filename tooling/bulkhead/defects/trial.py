@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from types import FrameType
 
-from bulkhead.conformance import host
-from bulkhead.conformance.life import KITS, Life
-from bulkhead.conformance.machine import describe
+from bulkhead.conformance.backends import host
+from bulkhead.conformance.sequences.life import KITS, Life
+from bulkhead.conformance.testing.machine import describe
 from bulkhead.errors import MachineError
 from bulkhead.spec.pairs import Pair
 
@@ -107,7 +107,9 @@ def under_way(frames: Iterable[FrameType]) -> str:
     for frame in frames:
         values = frame.f_locals
         if isinstance(values.get("name"), str):
-            numbers = values.get("arguments") or {key: values[key] for key in ("vm", "x1", "x2", "x3") if key in values}
+            numbers = values.get("arguments") or {
+                key: values[key] for key in ("vm", "x1", "x2", "x3") if key in values
+            }
             return describe(values["name"], numbers, values.get("cpu", 0))
     return "a step"
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkhead.conformance import flavours, native
-from bulkhead.conformance.flavours import Flavour
-from bulkhead.conformance.machine import describe
+from bulkhead.conformance.backends import flavours, native
+from bulkhead.conformance.backends.flavours import Flavour
+from bulkhead.conformance.testing.machine import describe
 from bulkhead.errors import BuildError, CheckFailed, InvalidInput
 from bulkhead.fuzz import driver
 from bulkhead.fuzz.shrink import shrink
@@ -69,9 +69,13 @@ def main(*, minutes: float, keep: bool = False) -> None:
     data = {"executions": outcome.executions, "corpus": outcome.corpus, "features": outcome.features,
             "edges": outcome.edges, "differences": int(bool(outcome.difference))}  # fmt: skip
     results.write("fuzz", "host", data, command=f"inv fuzz --minutes {minutes:g}", seconds=seconds)
-    say(f"{outcome.executions} executions, {outcome.edges} edges, {outcome.features} features, {outcome.corpus} inputs")
+    say(
+        f"{outcome.executions} executions, {outcome.edges} edges, {outcome.features} features, {outcome.corpus} inputs"
+    )
     if outcome.difference:
-        raise CheckFailed(told(outcome), hint="the input is a regression test from now on: keep it with the fix")
+        raise CheckFailed(
+            told(outcome), hint="the input is a regression test from now on: keep it with the fix"
+        )
     if keep:
         keep_corpus(grown)
 
@@ -93,7 +97,9 @@ def fuzz(
     data = kept[0].read_bytes() if kept else b""
     shutil.rmtree(crashes)
     if not kept and not stats:
-        raise CheckFailed(f"libFuzzer did not end well:\n{text[-3000:]}", where="python -m bulkhead.fuzz.driver")
+        raise CheckFailed(
+            f"libFuzzer did not end well:\n{text[-3000:]}", where="python -m bulkhead.fuzz.driver"
+        )
     _, differs, difference = text.partition(driver.DIFFERENCE)
     difference = difference.partition("\n==")[0] if differs else text[-3000:]
     executions = int(stats.get("number_of_executed_units", 0))

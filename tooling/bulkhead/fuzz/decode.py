@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.ghost import Ghost
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.oracle.ghost import Ghost
 from bulkhead.inspect.records import Kind
 from bulkhead.spec import ARGUMENTS, CALLS
 from bulkhead.spec.state import VmState, VmWord
@@ -90,7 +90,9 @@ class Decoder:
             if not callers:
                 return Step("vcpu_put", cpu, {})
             vm = callers[self.byte() % len(callers)]
-            return Step(name, cpu, {"vm": vm, "ipa": self._place(things), "x2": self._rarely(), "x3": self._rarely()})
+            return Step(
+                name, cpu, {"vm": vm, "ipa": self._place(things), "x2": self._rarely(), "x3": self._rarely()}
+            )
         if name == "first_touch":
             return Step(name, cpu, {"block": self._of(things.blocks)})
         if name in ("vcpu_run", "vcpu_put"):
@@ -182,4 +184,3 @@ class Things:
 def _can_call(ghost: Ghost, vm: int) -> bool:
     words, first = ghost.image.words, ghost.image.arrays["vm"][0] + vm * VmWord.COUNT
     return words[first] == VmState.ACTIVE and words[first + VmWord.VCPU] != 0
-

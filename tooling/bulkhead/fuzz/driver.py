@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 from bulkhead.fuzz.target import Difference, Run
 
 PROGRAM = "BULKHEAD_FUZZ_PROGRAM"

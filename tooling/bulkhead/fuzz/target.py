@@ -6,10 +6,10 @@ Trust label: TOOL.
 from __future__ import annotations
 
 from bulkhead.conformance import Machine, Vm
-from bulkhead.conformance.backend import PAGE
-from bulkhead.conformance.host import HostBackend
-from bulkhead.conformance.machine import describe
-from bulkhead.conformance.oracle import Oracle
+from bulkhead.conformance.backends.backend import PAGE
+from bulkhead.conformance.backends.host import HostBackend
+from bulkhead.conformance.oracle.oracle import Oracle
+from bulkhead.conformance.testing.machine import describe
 from bulkhead.errors import MachineError
 from bulkhead.fuzz.decode import OF_VMS, RAM, Decoder, Step
 from bulkhead.inspect.records import Kind
@@ -69,7 +69,9 @@ def _prepare(machine: Machine) -> None:
 def _take(oracle: Oracle, step: Step) -> None:
     arguments = step.arguments
     if step.name in OF_VMS:
-        oracle.vm_step(step.name, arguments["vm"], arguments["ipa"], arguments["x2"], arguments["x3"], cpu=step.cpu)
+        oracle.vm_step(
+            step.name, arguments["vm"], arguments["ipa"], arguments["x2"], arguments["x3"], cpu=step.cpu
+        )
     elif step.name == "first_touch":
         _touch(oracle, step)
     elif step.name in ("vcpu_run", "vcpu_put"):

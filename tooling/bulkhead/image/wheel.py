@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from bulkhead import abi, shipped
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 from bulkhead.errors import BuildError
 from bulkhead.image.build import BUILD, HostProgram, Images, build, checkout
 from bulkhead.provision import pins, toolchain
@@ -79,7 +79,9 @@ def _carry(into: Path, images: dict[HostProgram, Images]) -> None:
         lists[program] = names
         files |= {file: getattr(made, name) for name, file in names.items()}
     if len({sha256_of(made.elf) for made in images.values()}) != 1:
-        raise BuildError("the images hold different engines", where=BUILD, hint="remove build/ and build again")
+        raise BuildError(
+            "the images hold different engines", where=BUILD, hint="remove build/ and build again"
+        )
     for name, source in files.items():
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, into / name)

@@ -102,7 +102,7 @@ def setup() -> None:
 
 def build_native(rust: Toolchain) -> None:
     """Build the engine's host library for this Python, with the given toolchain. Raises BuildError."""
-    from bulkhead.conformance import native
+    from bulkhead.conformance.backends import native
 
     say("building the engine for this machine (bulkhead._engine)")
     with _process_environment(rust.env()):
@@ -212,7 +212,14 @@ def _pytest(fast: bool, backend: str) -> Step:
         "--dist=loadgroup",
     ]
     backend = backend or ("host" if fast else "all")
-    command += ["--bulkhead-backend", backend, "-p", "bulkhead.report.record", "--record", "fast" if fast else "test"]
+    command += [
+        "--bulkhead-backend",
+        backend,
+        "-p",
+        "bulkhead.report.record",
+        "--record",
+        "fast" if fast else "test",
+    ]
     if backend in ("metal", "all"):
         command += ["--bulkhead-serial", "qemu"]  # no board here: a pseudo-terminal
     return Step("pytest", command, TEST_SECONDS)

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from bulkhead import abi, shipped
 from bulkhead.abi import PACKAGE
-from bulkhead.conformance import native
+from bulkhead.conformance.backends import native
 from bulkhead.errors import BulkheadError
 from bulkhead.provision import apt, guests, host, pins, qemu, sources, toolchain
 from bulkhead.provision.paths import REPOSITORY, cache_dir, in_checkout
@@ -68,7 +68,9 @@ def _of_package() -> list[Finding]:
         _guarded("images", _images),
         _guarded("engine", lambda: (f"ELF file with SHA-256 {engine_hash()}", True)),
         _guarded("built by", lambda: (str(shipped.manifest()["toolchain"]), True)),
-        _guarded("host library", lambda: (f"{native.library().name} with SHA-256 {engine_hash(native=True)}", True)),
+        _guarded(
+            "host library", lambda: (f"{native.library().name} with SHA-256 {engine_hash(native=True)}", True)
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.conformance.failures import plain
+from bulkhead.conformance.testing.failures import plain
 from bulkhead.report import results
 
 COMMANDS = {"test": "inv test", "fast": "inv test --fast"}
@@ -23,7 +23,9 @@ TEXT = 4000
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --record."""
-    parser.addoption("--record", metavar="NAME", default="", help="keep what is found as the result tests-NAME")
+    parser.addoption(
+        "--record", metavar="NAME", default="", help="keep what is found as the result tests-NAME"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,7 +68,10 @@ class Recorder:
         """Writes the result, whatever the end was."""
         if session.config.option.collectonly:
             return
-        counts = {outcome: sum(one == outcome for one in self.outcomes.values()) for outcome in ("passed", "skipped")}
+        counts = {
+            outcome: sum(one == outcome for one in self.outcomes.values())
+            for outcome in ("passed", "skipped")
+        }
         data: dict[str, Any] = {
             **counts,
             "failures": self.failures,

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bulkhead.conformance import native as native_build
+from bulkhead.conformance.backends import native as native_build
 from bulkhead.errors import InvalidInput
 from bulkhead.image import build
 from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
@@ -93,7 +93,9 @@ def write(
         if not word.replace("_", "").isalnum():
             raise InvalidInput(f"no name of a result: {word!r}", hint="letters, digits and underscores")
     if taken := data.keys() & set(_FACTS):
-        raise InvalidInput(f"data of a result may not be named {', '.join(sorted(taken))}", where=f"{kind}-{variant}")
+        raise InvalidInput(
+            f"data of a result may not be named {', '.join(sorted(taken))}", where=f"{kind}-{variant}"
+        )
     if native is None:
         native = "host" in (data.get("backend"), variant)
     facts = (kind, variant, engine_hash(native=native), native, time.time(), seconds, command)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from bulkhead.conformance import invariants
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.machine import Machine
-from bulkhead.conformance.qemu import QemuBackend
-from bulkhead.conformance.snapshot import WORD, Snapshot, frame_record_address, unpack
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.oracle import invariants
+from bulkhead.conformance.oracle.snapshot import WORD, Snapshot, frame_record_address, unpack
+from bulkhead.conformance.testing.machine import Machine
 from bulkhead.errors import CheckFailed
 from bulkhead.inspect.records import Kind, VmState
 from bulkhead.spec.state import VmWord

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from bulkhead.conformance.qemu import QemuBackend
+from bulkhead.conformance.backends.qemu import QemuBackend
 from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.image.build import Images, build
 from bulkhead.provision import qemu

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bulkhead.conformance.machine import ABI
-from bulkhead.conformance.oracle import number
+from bulkhead.conformance.oracle.oracle import number
+from bulkhead.conformance.testing.machine import ABI
 from bulkhead.spec import STEPS, State, stage2
 from bulkhead.spec.state import Kind, Record, Run, VmState, VmWord
 from bulkhead.spec.transaction import EXIT

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bulkhead.conformance.backend import BLOCK, PAGE
-from bulkhead.conformance.caller import HOST_CALL, HVC, WFI, branch, constant, copy
-from bulkhead.conformance.machine import ABI
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.caller import HOST_CALL, HVC, WFI, branch, constant, copy
+from bulkhead.conformance.testing.machine import ABI
 
 ENTRY = 0x4000_0000
 """First address of a VM's RAM, where its program is."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from bulkhead.conformance.backend import BLOCK, PAGE, Layout
-from bulkhead.conformance.snapshot import WORD, unpack
-from bulkhead.conformance.walk import Memory
+from bulkhead.conformance.backends.backend import BLOCK, PAGE, Layout
+from bulkhead.conformance.oracle.snapshot import WORD, unpack
+from bulkhead.conformance.oracle.walk import Memory
 from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, Kind
 from bulkhead.spec import Config, Record, State, plain
 from bulkhead.spec.plain import MAPS, PlainMap

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bulkhead.conformance.oracle import branch, number
+from bulkhead.conformance.oracle.oracle import branch, number
 from bulkhead.spec import CALLS, STEPS, Outcome, State, stage2
 from bulkhead.spec.state import Kind, Shared
 

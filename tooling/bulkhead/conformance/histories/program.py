@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkhead.conformance import machine
-from bulkhead.conformance.backend import REGISTERS
-from bulkhead.conformance.machine import ABI, Reply, filler
+from bulkhead.conformance.backends.backend import REGISTERS
+from bulkhead.conformance.testing import machine
+from bulkhead.conformance.testing.machine import ABI, Reply, filler
 
 ACCESSES = {"load": 1, "store": 2}
 """Accesses by the host: 8 bytes at `address`; a store writes `value`."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from bulkhead.conformance.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
 from bulkhead.spec import CALLS, State
 
 from .program import Program, Step

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from bulkhead.conformance.backend import BLOCK, PAGE
+from bulkhead.conformance.backends.backend import BLOCK, PAGE
 from bulkhead.spec import ARGUMENTS
 
 from . import guest

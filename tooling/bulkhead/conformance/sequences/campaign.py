@@ -1,0 +1,253 @@
+"""Conformance of booted machines: as many steps as are asked for, on one machine after the other, and what they showed.
+
+Trust label: TOOL. A seed determines every step.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.oracle.oracle import DMA_WINDOWS
+from bulkhead.conformance.sequences.aim import Aim
+from bulkhead.conformance.sequences.blind import BlindOracle
+from bulkhead.conformance.sequences.booted import BootedOracle
+from bulkhead.conformance.sequences.second_touch import touch_twice
+from bulkhead.conformance.sequences.trial import Judge, Trial
+from bulkhead.conformance.testing.machine import Machine
+from bulkhead.conformance.testing.seat import NAMES, PSEUDO_TERMINAL, starter
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineError
+from bulkhead.image.build import Images, build
+from bulkhead.provision import qemu as program
+from bulkhead.provision.paths import runner
+from bulkhead.report import baselines, results
+from bulkhead.spec import pairs
+from bulkhead.spec.pairs import Pair
+
+LIFE = 2500
+"""Steps on one machine before the next, which has all its blocks whole and untouched again."""
+SHORT_LIFE = 300
+"""Steps on a machine without an SMMU."""
+ALL = 20_000
+"""Calls after which every pair must have been seen."""
+KEPT = "conform_qemu"
+"""Name of the claim."""
+LOST_MAX = 3
+"""Machines that stop answering before a run ends."""
+EVERYTHING = 10_000
+"""More blocks than there are."""
+SHORT = 2000
+"""Steps of the short form, on metal."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A machine that took part."""
+
+    cpus: int
+    frames: int
+    smmu: bool
+    calls: int
+
+
+@dataclass
+class Findings:
+    """What the steps of one backend showed. `undecided` are the pairs that it cannot show, and why; `lost` says what
+    happened to machines that did not get to the end; `options` of the command are those that name the machine.
+    """
+
+    backend: str
+    seed: int
+    undecided: dict[Pair, str]
+    options: str = ""
+    lost: list[str] = field(default_factory=list)
+    counts: Counter[Pair] = field(default_factory=Counter)
+    successes: int = 0
+    boards: list[Board] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """Steps taken."""
+        return sum(self.counts.values())
+
+    @property
+    def missing(self) -> list[Pair]:
+        """Pairs that should be seen and were not."""
+        return [pair for pair in pairs.reachable() if not self.counts[pair] and pair not in self.undecided]
+
+    def command(self, calls: int) -> str:
+        """What does the same again."""
+        return f"{runner()} conform --backend {self.backend} --calls {calls} --seed {self.seed}{self.options}"
+
+    def data(self) -> dict[str, Any]:
+        """As results are kept."""
+        return {
+            "backend": self.backend,
+            "calls": self.calls,
+            "successes": self.successes,
+            "sequences": len(self.boards),
+            "machines": [asdict(board) for board in self.boards],
+            "pairs": {str(pair): self.counts[pair] for pair in pairs.reachable()},
+            "unreachable": [str(pair) for pair in pairs.unreachable()],
+            "undecided": {str(pair): why for pair, why in self.undecided.items()},
+            "lost": self.lost,
+            "seed": self.seed,
+        }
+
+
+def wanted(*, smmu: bool, without: Collection[Pair]) -> list[Pair]:
+    """The pairs that a machine with or without an SMMU can show."""
+    windows = [pair for pair in pairs.reachable() if pair.step in ("dma_allow", "dma_revoke")]
+    refusals = [pair for pair in windows if pair.label == "1. NOT_SUPPORTED"]
+    beyond = {*(refusals if smmu else set(windows) - set(refusals)), *without}
+    return [pair for pair in pairs.reachable() if pair not in beyond]
+
+
+def live(
+    judge: Judge,
+    findings: Findings,
+    calls: int,
+    steps: int,
+    *,
+    smmu: bool,
+    first: Callable[[], Sequence[Pair]] = tuple,
+) -> None:
+    """One machine, from its boot on; `first` is done before all else, and gives the pairs that it has shown.
+
+    CheckFailed says what differs, and how to see it again. A machine that stops answering is noted, and left; the third
+    ends the run.
+    """
+    number = len(findings.boards)
+    choices = Random(f"{findings.seed}/{number}")
+    aim = Aim(choices, wanted(smmu=smmu, without=findings.undecided), findings.counts)
+    trial = Trial(judge, aim, choices)
+    layout = judge.machine.layout
+    replay = findings.command(calls)
+    try:
+        findings.counts.update(first())
+        trial.run(steps)
+    except AssertionError as error:
+        raise CheckFailed(f"{error}\n  machine {number}, step {trial.steps}", where=replay) from error
+    except MachineError as error:  # what the last step has done is not known
+        findings.lost.append(f"machine {number}, step {trial.steps}: {error}")
+        if len(findings.lost) == LOST_MAX:
+            raise CheckFailed("\n".join(findings.lost), where=replay) from error
+    except BulkheadError as error:
+        error.hint = f"{error.hint or ''}\n  to see it again: {replay}".strip()
+        raise
+    findings.successes += trial.successes
+    findings.boards.append(Board(layout.cpus, layout.frames, smmu, trial.steps))
+
+
+def on_qemu(
+    calls: int = ALL, seed: int = 0, *, thorough: bool = False, images: Images | None = None
+) -> Findings:
+    """The shipped image in QEMU, or another. `thorough` compares the whole state after each step. CheckFailed."""
+    findings = Findings("qemu", seed or secrets.randbelow(1 << 32), {})
+    images, executable = images or build("pinned", "payload"), str(program.ensure())
+    while findings.calls < calls:
+        smmu = bool(findings.boards)
+        steps = min(LIFE, calls - findings.calls) if smmu else min(SHORT_LIFE, calls)
+        backend = QemuBackend(images, executable, cpus=2 if smmu else 3, untouched=EVERYTHING, smmu=smmu)
+        try:
+            judge = BootedOracle(Machine(backend), thorough=thorough)
+            live(judge, findings, calls, steps, smmu=smmu, first=partial(touch_twice, judge, backend))
+        finally:
+            backend.close()
+    return findings
+
+
+def on_metal(
+    calls: int = SHORT, seed: int = 0, *, serial: str = PSEUDO_TERMINAL, power: str = ""
+) -> Findings:
+    """The payload over a serial line, reset between lives; what the host sees is compared. CheckFailed."""
+    touched = "all blocks have been touched when this backend starts"
+    undecided = {pair: touched for pair in pairs.reachable() if "NOT_CLEARED" in pair.label}
+    undecided |= {pair: touched for pair in pairs.reachable() if pair.step == "first_touch"}
+    backend = starter("metal", "pinned", serial, power)()
+    try:
+        has_smmu = Machine(backend).ok("features").results["features"] & DMA_WINDOWS != 0
+        beyond = {*pairs.reachable()} - {*wanted(smmu=has_smmu, without=())}
+        undecided |= dict.fromkeys(beyond, f"the machine has {'an' if has_smmu else 'no'} SMMU")
+        options = f" --serial {serial}" if serial != PSEUDO_TERMINAL else ""
+        options += f" --power {shlex.quote(power)}" if power else ""
+        findings = Findings("metal", seed or secrets.randbelow(1 << 32), undecided, options)
+        while findings.calls < calls:
+            if findings.boards:
+                backend.reset()
+            steps = min(LIFE, calls - findings.calls)
+            live(BlindOracle(Machine(backend)), findings, calls, steps, smmu=has_smmu)
+    finally:
+        backend.close()
+    return findings
+
+
+def conclude(findings: Findings, calls: int, seconds: float) -> Path:
+    """Keeps what was found. CheckFailed if a machine was lost, or pairs are missing after so many calls that all must
+    have been seen.
+    """
+    where = results.write(
+        "conform", findings.backend, findings.data(), command=findings.command(calls), seconds=seconds
+    )
+    if findings.lost:
+        raise CheckFailed("\n".join(findings.lost), where=findings.command(calls))
+    if calls >= ALL and findings.missing:
+        raise CheckFailed(
+            f"never seen: {', '.join(map(str, findings.missing))}", where=findings.command(calls)
+        )
+    return where
+
+
+def main(
+    backend: str,
+    *,
+    calls: int = 0,
+    seed: int = 0,
+    thorough: bool = False,
+    serial: str = PSEUDO_TERMINAL,
+    power: str = "",
+    record: bool = False,
+) -> None:
+    """Runs, prints and keeps it; without `calls`, as many as the backend is worth; with `record`, a full run on `qemu`
+    becomes the claim that tests check. CheckFailed at a difference.
+    """
+    started = time.monotonic()
+    match backend:
+        case "qemu":
+            calls = calls or ALL
+            findings = on_qemu(calls, seed, thorough=thorough)
+        case "metal":
+            calls = calls or SHORT
+            findings = on_metal(calls, seed, serial=serial, power=power)
+        case _:
+            raise InvalidInput(f"there is no backend '{backend}'", hint=f"choose from {', '.join(NAMES)}")
+    seconds = time.monotonic() - started
+    where = conclude(findings, calls, seconds)
+    seen = len(findings.counts)
+    print(
+        f"{findings.calls} steps on {len(findings.boards)} machines agree with the specification, "
+        f"{100 * findings.successes // findings.calls} % successes, {seen} pairs seen, "
+        f"{len(findings.missing)} missing, {seconds:.0f} s; seed {findings.seed}"
+    )
+    for pair in findings.missing:
+        print(f"  not seen: {pair}")
+    print(f"results: {where}")
+    if record and backend == "qemu" and calls >= ALL:
+        baselines.keep(KEPT, claim(findings))
+
+
+def claim(findings: Findings) -> dict[str, Any]:
+    """The result of a full run as it is checked in: all but the counts of single pairs."""
+    rarest = min(pairs.reachable(), key=lambda pair: findings.counts[pair])
+    kept = {"calls": findings.calls, "successes": findings.successes, "machines": len(findings.boards)}
+    seen = {"pairs": len(pairs.reachable()), "rarest": f"{rarest} ({findings.counts[rarest]})"}
+    return kept | seen | {"missing": len(findings.missing), "seed": findings.seed}
