@@ -48,7 +48,6 @@ def test_what_comes_back_and_what_the_host_sees(machine: Machine) -> None:
 
 
 @pytest.mark.qemu
-@pytest.mark.metal
 def test_a_call_that_is_repeated_can_be_given_up(machine: Machine) -> None:
     calls, vcpu = started(machine)
     for cpu in (0, 1):

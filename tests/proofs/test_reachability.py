@@ -10,9 +10,9 @@ import pytest
 from bulkhead.prove import reachability
 from bulkhead.prove.exec.errors import ProofFailed
 from bulkhead.prove.reachability import OfVcpus, prove
-from bulkhead.spec import CALLS, STEPS, Transaction
+from bulkhead.spec import CALLS, STEPS, Transaction, pairs
 from bulkhead.spec.calls import DEFINITIONS, tested
-from bulkhead.spec.pairs import UNREACHABLE, Pair, pairs_in, tested_table
+from bulkhead.spec.pairs import UNREACHABLE, Pair, pairs_in
 from bulkhead.spec.transaction import Outcome, run
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_alternatives_of_a_vcpus_steps_are_what_nothing_allows() -> None:
     for step in tested.TESTED:
         questions = OfVcpus(step)
         everything = pairs_in(step, questions.outcome)
-        possible = tested_table()[step]
+        possible = pairs.tested_table()[step]
         listed = {*everything.successes.values()} - {*possible.successes.values()}
         assert {*questions.contradicted()} == listed, step
 

@@ -109,7 +109,8 @@ def test_a_word_that_the_engine_writes_is_found_at_its_step(
     machine: Machine, vm: Build, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
 ) -> None:
     vm().page(RAM)
-    judge = Oracle(machine)
+    # Only the fake machine says which words were written.
+    judge = Oracle(machine, thorough=not isinstance(machine.backend, HostBackend))
     judge.step("map", vm=0, ipa=RAM, frame=machine.take(), mode=0)
     monkeypatch.setattr(oracle, "CALLS", differently("map", change))
     frame = machine.take()
