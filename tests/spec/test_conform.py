@@ -106,7 +106,7 @@ def specify(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Outcom
 def without_the_record(outcome: Outcome) -> Outcome:
     """The record of the page stays as it was."""
     if outcome.success is True:
-        outcome.committed.frame._changed.clear()  # type: ignore[attr-defined]
+        outcome.committed.frame._changed.clear()  # type: ignore[attr-defined]  # a PlainMap
     return outcome
 
 

@@ -88,7 +88,7 @@ def differently(name: str, change: Callable[[Any, Outcome], Any]) -> dict[str, C
 
 def without_the_leaf(_: Any, outcome: Outcome) -> Outcome:
     after = outcome.before.copy()
-    after.vm.put(outcome.committed.vm.changed())  # type: ignore[attr-defined]
+    after.vm.put(outcome.committed.vm.changed())  # type: ignore[attr-defined]  # a PlainMap
     return replace(outcome, committed=after)
 
 
