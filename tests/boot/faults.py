@@ -43,12 +43,12 @@ NAMES = {
     "TRBIDR_EL1": "S3_0_C9_C11_7",
 }
 """Registers by their encodings (D19)."""
-OPERAND = 0x1F
-LOAD, STORE, LOAD_WORD, STORE_WORD = 0xF9400000, 0xF9000000, 0xB9400000, 0xB9000000
-OFFSETS = 0x3FFFFF
-LOAD_INDEXED, INDEXED = 0xF8607800, 0x1F03FF
-"""LDR Xt, [Xn, Xm, LSL #3], and the bits of its registers."""
+OPERAND, OPERANDS, INDEXED = 0x1F, 0x3FF, 0x1F03FF
+"""Bits of an instruction that name its registers: of one, two and three."""
+LOAD_WORD, STORE_WORD = 0xB9400000, 0xB9000000
+LOAD_INDEXED = 0xF8607800
 CSET_NE = 0x9A9F07E0
+"""LDR Wt, [Xn]; STR Wt, [Xn]; LDR Xt, [Xn, Xm, LSL #3]; CSET Xd, NE."""
 
 
 def mrs(register: str) -> tuple[int, int]:
@@ -70,12 +70,11 @@ def _system(register: str) -> int:
 
 @dataclass(frozen=True)
 class Fault:
-    """At the instruction `(word, free bits)` of `function`, wherever it occurs there, `change` gets the value of its
-    register (31:0 of the word's name: the transfer register) and answers another.
+    """At `instruction` (its word, and which bits of it are free) of `function`, wherever it occurs there, `change` gets
+    the value of its register (bits 4:0 name it, unless `register` does) and answers the one to go on with.
 
-    `when`: "result" changes what it has read, "operand" what it is about to use, "instead" does not execute it: a
-    register that this CPU lacks. `occurrence` takes one of several. It happens `times` times. `register` names another
-    than the instruction's.
+    `when`: "result" changes what it has read, "operand" what it is about to use, "instead" does not execute it: the
+    debugger stands in for a register that this CPU lacks. `occurrence` takes one of several; it happens `times` times.
     """
 
     function: str
@@ -115,11 +114,10 @@ class Faults(Breakpoints):
         try:
             yield
         finally:
-            if self._machine.alive:
-                if self._armed:
-                    self.interrupt()
-                    self.disarm()
-                    self.go_on()
+            if self._machine.alive and self._armed:
+                self.interrupt()
+                self.disarm()
+                self.go_on()
 
     def arm(self, *faults: Fault) -> None:
         """From now on they happen; the machine is stopped."""
@@ -159,7 +157,9 @@ class Faults(Breakpoints):
                 self._happen(int(stop[1], 16) - 1)
                 self.go_on()
             elif time.monotonic() > limit:
-                raise MachineTimeout(f"waited {seconds:g} s for {what} in vain", where="a machine with faults")
+                raise MachineTimeout(
+                    f"waited {seconds:g} s for {what} in vain", where="a machine with faults"
+                )
             else:
                 self._machine.pump(0.1)
 
