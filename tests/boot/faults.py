@@ -123,7 +123,8 @@ class Faults(Breakpoints):
         """From now on they happen; the machine is stopped."""
         for fault in faults:
             self._left[fault] = fault.times
-            for address in self.places(fault):
+            found = self.places(fault.function, fault.instruction)
+            for address in found if fault.occurrence is None else [found[fault.occurrence]]:
                 place = address + (4 if fault.when == "result" else 0)
                 self._armed[place] = (fault, self._word(address) & OPERAND)
                 self.stop_at(place)
@@ -134,18 +135,16 @@ class Faults(Breakpoints):
             self.forget(place)
         self._armed.clear()
 
-    def places(self, fault: Fault) -> list[int]:
-        """Addresses of the fault's instructions."""
-        word, free = fault.instruction
+    def places(self, function: str, instruction: tuple[int, int]) -> list[int]:
+        """Addresses of an instruction in a function, or behind a label; at least one."""
+        word, free = instruction
         symbol = next(
-            one
-            for one in self._symbols.all
-            if one.name == fault.function or one.name.endswith("::" + fault.function)
+            one for one in self._symbols.all if one.name == function or one.name.endswith("::" + function)
         )
         addresses = range(symbol.address, symbol.address + (symbol.size or LABEL_REACH), 4)
         found = [address for address in addresses if self._word(address) & ~free == word & ~free]
-        assert found, f"{fault.function} has no instruction {word:#x}"
-        return found if fault.occurrence is None else [found[fault.occurrence]]
+        assert found, f"{function} has no instruction {word:#x}"
+        return found
 
     def wait_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Waits as the machine does, and lets the faults happen."""
