@@ -34,10 +34,10 @@ CRATES = ("arch", "image", "core")
 NOT_EXPLAINED = "not explained on QEMU, where only gaps of engine/arch have to be"
 SECONDS = 600
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--bulkhead-backend", "qemu")
-BOOT = ("boot", "cpu_models", "psci", "random", "traps", "interrupts", "vectors", "end", "aarch32", "panic",
-        "faults", "faults_at_boot")  # fmt: skip
+BOOT = ("boot", "cpu_models", "psci", "random", "traps", "interrupts", "vectors", "end", "faults", "faults_at_boot")
 NATIVE = ("guest_sharing", "guest_calls", "guests", "dma", "lifecycle")
 CHOSEN = (
+    "tests/boot/test_panic.py::test_a_failed_check_names_its_place",
     "tests/boot/test_refusals.py::test_a_cpu_without_what_the_engine_needs",
     "tests/native/test_calling.py::test_stats_count_calls",
     "tests/native/test_calling.py::test_stats_of_no_index",
