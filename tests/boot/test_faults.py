@@ -12,7 +12,7 @@ import pytest
 
 from boot import faults, machines
 from boot.assembly import assemble
-from boot.faults import CSET_NE, INDEXED, LOAD_INDEXED, LOAD_WORD, OPERAND, OPERANDS, Fault, field, mrs
+from boot.faults import CSET_NE, INDEXED, LOAD_INDEXED, LOAD_WORD, OPERAND, OPERANDS, Fault, field, mrs, msr
 from boot.rig import BLOCK, EXITS, IDS, VM_RAM, start_vm
 from boot.test_interrupts import (
     ACKNOWLEDGE,
@@ -195,13 +195,17 @@ def test_an_interrupt_that_overtakes_the_timers_is_given_back(intid: int) -> Non
 
 
 def test_a_timer_interrupt_that_goes_before_it_is_taken() -> None:
-    """Nothing is acknowledged, and nothing is left active: the next one arrives."""
+    """Nothing is acknowledged, so that nothing is ended; the next one arrives."""
     gone = Fault("exits::vm_interrupt", mrs("ICC_IAR1_EL1"), lambda _: 1023, when="instead")
+    ended = Fault(
+        "exits::vm_interrupt", msr("S3_0_C12_C12_1"), lambda intid: intid, when="operand", times=100
+    )
     with faults.boot(CONFIG) as (booted, injected):
         vm = start(booted, 0, "".join(arm(100_000) + wait_for(n, "nop") for n in (1, 2, 3)))
-        with injected.armed(gone):
+        with injected.armed(gone, ended):
             run_to_the_end(vm, CONTROL_TIMER)
-        assert len(injected.happened) == 1
+        assert injected.happened[0][0] is gone
+        assert {intid for fault, intid in injected.happened if fault is ended} == {TIMER}, "ICC_EOIR1_EL1"
         assert set(log(vm)) == {TIMER}
 
 

@@ -68,18 +68,19 @@ def halted() -> Iterator[tuple[QemuMachine, Faults]]:
 @pytest.mark.parametrize(("fault", "said"), REFUSED.values(), ids=REFUSED)
 def test_refused(halted: tuple[QemuMachine, Faults], fault: Fault, said: str) -> None:
     machine, injected = halted
-    if injected.happened:
-        machine.qmp.events.clear()
-        machine.qmp.execute("system_reset")
-        machine.wait_until(
-            lambda: any(one["event"] == EVENTS_OF_A_RESET for one in machine.qmp.events), 20, "the reset"
-        )
+    machine.qmp.events.clear()
+    machine.qmp.execute("system_reset")
+    machine.wait_until(
+        lambda: any(one["event"] == EVENTS_OF_A_RESET for one in machine.qmp.events), 20, "the reset"
+    )
     machine.console.text = ""
     injected.arm(fault)
     injected.go_on()
-    injected.wait_until(lambda: "\n" in machine.console.text.partition(STOP)[2], 20, "the refusal")
-    injected.interrupt()
-    injected.disarm()
+    try:
+        injected.wait_until(lambda: "\n" in machine.console.text.partition(STOP)[2], 20, "the refusal")
+    finally:
+        injected.interrupt()
+        injected.disarm()
     assert said in machine.console.text
 
 
