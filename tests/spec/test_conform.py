@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from bulkhead.conformance import Machine
 from bulkhead.conformance.backends.host import HostBackend
-from bulkhead.conformance.oracle import oracle
+from bulkhead.conformance.oracle import coverable, oracle
 from bulkhead.conformance.sequences import conform, conform_host, regressions, soak, steps
 from bulkhead.conformance.sequences.found import Found, Plan
 from bulkhead.conformance.sequences.life import KITS
@@ -22,10 +23,12 @@ from bulkhead.errors import CheckFailed, InvalidInput, MachineError
 from bulkhead.inspect.records import Kind
 from bulkhead.report import baselines, results
 from bulkhead.spec import CALLS, Outcome, pairs
+from bulkhead.spec.calls import running, tested
 from bulkhead.spec.pairs import Pair
+from bulkhead.spec.words import Word
 
 KEPT = sorted((Path(__file__).parents[1] / "regressions").glob("*.json"))
-CALLS_HERE = 60_000
+CALLS_HERE = 32_000
 
 
 @pytest.mark.slow
@@ -37,7 +40,7 @@ def test_random_sequences_are_as_specified_and_see_every_pair() -> None:
     assert found.calls >= CALLS_HERE and found.sequences > CALLS_HERE // 120
     assert set(found.machines) == {kit.name for kit in KITS}
     (kept,) = [one for one in results.read_all() if (one.kind, one.variant) == ("conform", "host")]
-    assert kept.current and kept.data["pairs"].keys() == {str(pair) for pair in pairs.reachable()}
+    assert kept.current and kept.data["pairs"].keys() == {str(pair) for pair in coverable.wanted()}
 
 
 def test_machines_are_of_three_sizes_the_largest_with_a_hole() -> None:
@@ -56,7 +59,7 @@ def test_the_full_run_is_about_this_engine() -> None:
     if kept is not None:
         assert kept["calls"] >= conform.FULL and kept["sequences"] >= conform.SEQUENCES
         assert kept["successes"] >= conform.SUCCESSES * kept["calls"]
-        assert kept["pairs"] == len(pairs.reachable())
+        assert kept["pairs"] == len(coverable.wanted())
 
 
 @pytest.mark.slow
@@ -82,18 +85,55 @@ def test_a_long_run_goes_on_where_it_was_interrupted(monkeypatch: pytest.MonkeyP
 
 def test_what_was_not_seen_is_told() -> None:
     plan, found = Plan("host", 8000, seed=1), Found(calls=8000)
-    found.pairs.update(dict.fromkeys(pairs.reachable(), 5))
-    assert conform.shortcomings(plan, found) == ["only 14% of the calls succeed"]
+    found.pairs.update({pair: 1 if "SUCCESS" in pair.label else 4 for pair in coverable.wanted()})
+    assert conform.shortcomings(plan, found) == ["only 10% of the calls succeed"]
     found.pairs[Pair("vm_kill", "SUCCESS")] += 1000
     assert conform.shortcomings(plan, found) == []
     del found.pairs[Pair("map", "8. NEEDS_SPLIT(3)")]
     found.pairs[Pair("map", "SUCCESS")] = 1
     assert conform.shortcomings(plan, found) == [
-        "seen less than 1 times: map: 8. NEEDS_SPLIT(3) (0)", "said to be unreachable, but seen: map: SUCCESS",
+        "seen less than 1 times: map: 8. NEEDS_SPLIT(3) (0)", "said to be out of reach, but seen: map: SUCCESS",
     ]  # fmt: skip
     assert conform.often(replace(plan, calls=1_000_000)) == 500
     with pytest.raises(InvalidInput, match="no backend 'abacus'"):
         conform.main("abacus")
+
+
+def test_what_single_steps_do_not_show_is_a_pair_and_has_a_test_that_does() -> None:
+    listed = {str(pair) for pair in (*coverable.wanted(), *coverable.ELSEWHERE, *pairs.unreachable())}
+    assert listed == {str(pair) for pair in pairs.everything()}
+    for elsewhere in coverable.ELSEWHERE.values():
+        path, name = elsewhere.test.split("::")
+        assert re.search(rf"^def {name}\(", (Path(__file__).parents[2] / path).read_text(), re.M), elsewhere
+
+
+def test_every_step_of_a_vcpu_and_every_lock_is_among_the_pairs() -> None:
+    steps = {pair.step for pair in coverable.of_vcpus()} | {pair.step for pair in coverable.ELSEWHERE}
+    assert steps == tested.TESTED.keys()
+    assert {pairs.busy(name) for name in tested.LOCKED_CALLS} < set(coverable.owned())
+
+
+def never_extended(iss: Word, reply: Word) -> Word:
+    """A load that takes the reply as it is."""
+    return reply
+
+
+@pytest.mark.slow
+def test_a_wrong_step_of_a_vcpu_is_found_shortened_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
+    plan = Plan("host", 20_000, seed=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "loaded_value", never_extended)
+        found = conform.show(plan)
+        with pytest.raises(CheckFailed, match="of frame"):
+            conform.check(plan, found, place=tmp_path)
+        (path,) = tmp_path.glob("*.json")
+        _, kept = regressions.load(path)
+        assert len(kept) < 16 and kept[-1]["step"] == "vcpu_run"
+        assert regressions.replay_file(path)
+    assert not regressions.replay_file(path)
 
 
 def specify(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Outcome], Outcome]) -> None:

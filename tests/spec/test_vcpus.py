@@ -13,7 +13,7 @@ from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backends.backend import BLOCK, PAGE
 from bulkhead.conformance.backends.host import HostBackend
 from bulkhead.conformance.oracle.vcpus import VcpuOracle
-from bulkhead.conformance.sequences.propose_vcpus import VcpuProposer
+from bulkhead.conformance.sequences.guide_vcpus import VcpuGuide
 from bulkhead.conformance.sequences.steps import carry_out
 from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.spec import plain
@@ -81,13 +81,13 @@ SEEDS = range(4)
 def walked(seed: int, steps: int) -> Counter[Pair]:
     """What some random steps have shown."""
     scene = Scene(seed, features=(3, 3, 1, 0)[seed])
-    proposer = VcpuProposer(scene.follower, scene.choices)
+    proposer = VcpuGuide(scene.follower, scene.choices)
     for number in range(steps):
         carry_out(scene.follower, proposer.next())
         if number % 20 == 0:
             check_loaded(scene.follower)
     scene.backend.close()
-    return scene.follower.seen
+    return scene.follower.pairs
 
 
 def check_loaded(follower: VcpuOracle) -> None:
@@ -192,7 +192,7 @@ def test_cpu_on_while_another_is(scene: Scene) -> None:
     record = plain.pack(follower.ghost.state.frame[frame]._replace(parent=Run.TRANSIT))
     follower.ghost.write(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
     follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
-    assert follower.seen[Pair("VM: PSCI_CPU_ON", "3. ON_PENDING")] == 1
+    assert follower.pairs[Pair("VM: PSCI_CPU_ON", "3. ON_PENDING")] == 1
     follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
     follower.host_call(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
 

@@ -40,7 +40,6 @@ class Verdict(Enum):
 EXPECTED = {
     ("tests", "test"): "inv test",
     ("conform", "host"): "inv conform --backend host",
-    ("conform", "vcpus"): "inv conform --backend vcpus",
     ("conform", "qemu"): "inv conform --backend qemu",
     ("conform", "metal"): "inv conform --backend metal",
     ("histories", "qemu"): "inv histories",

@@ -30,6 +30,11 @@ class Row:
         """Whether it can be seen there."""
         return not self.unreachable and backend not in self.beyond
 
+    @property
+    def nowhere(self) -> bool:
+        """Whether no backend has shown it, some for a reason."""
+        return bool(self.beyond) and not any(self.counts.values())
+
     def unseen(self, backend: str) -> bool:
         """Whether it could have been seen there, and was not. A short run need not see everything."""
         return self.wanted(backend) and backend not in SHORT and not self.counts[backend]
@@ -42,7 +47,7 @@ def specified() -> Mapping[str, str]:
         from bulkhead.spec import pairs
     except ImportError:
         return {}
-    return {str(pair): pairs.UNREACHABLE.get(pair, "") for pair in pairs.all_pairs()}
+    return {str(pair): pairs.UNREACHABLE.get(pair, "") for pair in pairs.everything()}
 
 
 def matrix(runs: Mapping[str, Mapping[str, Any]]) -> list[Row]:

@@ -104,13 +104,6 @@ def tested_table() -> Mapping[str, Pairs]:
     return {step: _possible(step, pairs_in(step, symbolic_step(step, nowhere))) for step in tested.TESTED}
 
 
-def tested_pairs() -> tuple[Pair, ...]:
-    """Those of the steps that are tested only, without shapes that contradict themselves."""
-    return tuple(
-        pair for pairs in tested_table().values() for pair in (*pairs.refusals, *pairs.successes.values())
-    )
-
-
 def _possible(step: str, pairs: Pairs) -> Pairs:
     """Without the shapes that contradict themselves."""
     shapes = {shape: pair for shape, pair in pairs.successes.items() if has_alternatives(step, shape)}
@@ -121,6 +114,21 @@ def _possible(step: str, pairs: Pairs) -> Pairs:
 def table() -> Mapping[str, Pairs]:
     """Call or step → its pairs."""
     return {step: pairs_in(step, symbolic_outcome(step)) for step in (*CALLS, *STEPS)}
+
+
+def busy(call: str) -> Pair:
+    """Another CPU holds the ownership lock, which a call of the host asks for before all else."""
+    return Pair(call, "0. BUSY")
+
+
+@cache
+def whole_table() -> Mapping[str, Pairs]:
+    """Every call and step that is specified → its pairs: those that are proved, behind the lock, and those that are
+    tested only.
+    """
+    locked = {step: (busy(step),) if step in tested.LOCKED_CALLS else () for step in table()}
+    own = {step: Pairs((*locked[step], *found.refusals), found.successes) for step, found in table().items()}
+    return own | dict(tested_table())
 
 
 def pairs_in(step: str, outcome: Outcome) -> Pairs:
@@ -146,9 +154,19 @@ def success_label(shape: Iterable[str]) -> str:
     return " ".join(("SUCCESS", ", ".join(shape))).strip()
 
 
+def in_table(found: Mapping[str, Pairs]) -> tuple[Pair, ...]:
+    """All pairs of a table."""
+    return tuple(pair for own in found.values() for pair in (*own.refusals, *own.successes.values()))
+
+
 def all_pairs() -> tuple[Pair, ...]:
-    """Of every call and step, unreachable ones included."""
-    return tuple(pair for pairs in table().values() for pair in (*pairs.refusals, *pairs.successes.values()))
+    """Of every call and step that changes ownership, unreachable ones included."""
+    return in_table(table())
+
+
+def everything() -> tuple[Pair, ...]:
+    """Of all that is specified, unreachable ones included."""
+    return in_table(whole_table())
 
 
 def reachable() -> tuple[Pair, ...]:

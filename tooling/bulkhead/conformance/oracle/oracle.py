@@ -137,6 +137,7 @@ class Oracle:
         differences = [] if reply.status == "BUSY" else [f"answers {reply} while the lock is taken"]
         differences += self.ghost.still()
         self._fail_if(differences + _events(as_specified(self.ghost.watch.events() or ()), ()))
+        self.pairs[pairs.busy(name)] += 1
 
     def check(self) -> None:
         """Everything is compared."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -22,7 +21,6 @@ from bulkhead.errors import InvalidInput
 from bulkhead.spec import Outcome, State, dispatch, pairs, stage2
 from bulkhead.spec.calls import tested
 from bulkhead.spec.context import ContextWord
-from bulkhead.spec.pairs import Pair, Pairs
 from bulkhead.spec.state import CpuWord, Inputs
 from bulkhead.spec.syndrome import EC_HVC
 from bulkhead.spec.vcpu import Decision, Taken
@@ -47,30 +45,6 @@ def as_step(taken: Taken) -> Outcome:
     return replace(taken.outcome, success=True, committed=taken.state, events=())
 
 
-ELSEWHERE = {
-    Pair("VM: fast interrupt", "SUCCESS"): "engine/arch gives it to the host without asking core",
-    Pair("VM: PSCI_CPU_ON", "3. ON_PENDING"): "another CPU is working on the context just then",
-}
-"""Pairs that single steps on the fake machine do not show, and why."""
-
-
-def reachable() -> tuple[Pair, ...]:
-    """The pairs that single steps can show here."""
-    return tuple(pair for pair in pairs.tested_pairs() if pair not in ELSEWHERE)
-
-
-def table() -> dict[str, Pairs]:
-    """Step → its pairs, of those that can be seen here."""
-    return {
-        step: Pairs(
-            tuple(pair for pair in own.refusals if pair not in ELSEWHERE),
-            {shape: pair for shape, pair in own.successes.items() if pair not in ELSEWHERE},
-        )
-        for step, own in pairs.tested_table().items()
-        if {*own.refusals, *own.successes.values()} - ELSEWHERE.keys()
-    }
-
-
 class VcpuOracle(Oracle):
     """An oracle that also takes the steps of vCPUs. InvalidInput for any other backend than the fake machine."""
 
@@ -80,8 +54,6 @@ class VcpuOracle(Oracle):
             raise InvalidInput("steps of vCPUs are followed on the host backend only")
         self.backend = machine.backend
         self.has_random = machine.ok("features").results["features"] & RANDOM
-        self.seen: Counter[Pair] = Counter()
-        """How often each pair of the steps that are specified here was seen."""
         self._lock, self._entropy = 0, True
 
     @property
@@ -102,7 +74,7 @@ class VcpuOracle(Oracle):
         number = function if isinstance(function, int) else IDS[function]
         sent = [number, *arguments, *(filler(n) for n in range(1 + len(arguments), 18))]
         self._begin(f"host call {function}", cpu, **{f"x{n}": value for n, value in enumerate(arguments, 1)})
-        state, maintenance = self._state(), int(self.backend.cpu(cpu).maintenance)
+        state, maintenance = self.before(), int(self.backend.cpu(cpu).maintenance)
         got = self.backend.call(cpu, sent)
         if number in OPAQUE:
             inputs = replace(state.inputs, opaque=got[1 : 1 + OPAQUE[number]])
@@ -202,13 +174,13 @@ class VcpuOracle(Oracle):
         image.put(first, struct.pack(f"<{len(sent)}Q", *sent))
         # The preferred return address of an HVC is that of the next instruction (DDI 0487, D1.3).
         image.words[first + ContextWord.PC] = image.words[first + ContextWord.PC] + 4 & MASK
-        return as_step(dispatch.vm_call(self._state(), context)), []
+        return as_step(dispatch.vm_call(self.before(), context)), []
 
     def _begin(self, name: str, cpu: int, **arguments: int) -> None:
         self.ghost.begin()
         self.last.append((name, arguments, cpu))
 
-    def _state(self) -> State:
+    def before(self) -> State:
         """The state before a step, with what the machine outside of memory is about to tell."""
         state = self.ghost.state
         inputs = Inputs(self._lock, int(self._entropy), self._random(), self._identification, COUNTERS)
@@ -227,7 +199,7 @@ class VcpuOracle(Oracle):
     def _vcpu_step(self, cpu: int, taker: Taker, act: Callable[[int], Next]) -> Taken:
         __tracebackhide__ = True
         frame, registers = self._frame(cpu), self.backend.cpu(cpu)
-        state, host = self._state(), tuple(registers.host)
+        state, host = self.before(), tuple(registers.host)
         lists = (int(registers.lists[0]), int(registers.lists[1]), int(registers.lists[2]))
         maintenance = int(registers.maintenance)
         got = act(self.machine.address(frame))
@@ -258,7 +230,7 @@ class VcpuOracle(Oracle):
         ]
         self._judge(found, step, [])
         if name in tested.TESTED:
-            self.seen[pairs.of(name, shown or step)] += 1
+            self.pairs[pairs.of(name, shown or step)] += 1
 
     def _loaded_words(self, cpu: int) -> tuple[int, int]:
         registers = self.backend.cpu(cpu)

@@ -45,6 +45,8 @@ LOST_MAX = 3
 """Machines that stop answering before a run ends."""
 EVERYTHING = 10_000
 """More blocks than there are."""
+BESIDE = "such steps are random on the host backend only"
+"""Why pairs of vCPUs and of calls beside ownership are not counted here."""
 SHORT = 2000
 """Steps of the short form, on metal."""
 
@@ -98,7 +100,10 @@ class Findings:
             "machines": [asdict(board) for board in self.boards],
             "pairs": {str(pair): self.counts[pair] for pair in pairs.reachable()},
             "unreachable": [str(pair) for pair in pairs.unreachable()],
-            "undecided": {str(pair): why for pair, why in self.undecided.items()},
+            "undecided": {
+                **{str(pair): BESIDE for pair in set(pairs.everything()) - set(pairs.all_pairs())},
+                **{str(pair): why for pair, why in self.undecided.items()},
+            },
             "lost": self.lost,
             "seed": self.seed,
         }

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bulkhead.conformance.oracle import vcpus
+from bulkhead.conformance.oracle import coverable
 from bulkhead.conformance.sequences import conform_host, regressions
 from bulkhead.conformance.sequences.found import Failure, Found, Plan
 from bulkhead.conformance.testing.seat import PSEUDO_TERMINAL
@@ -25,12 +25,10 @@ from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.provision.paths import REPOSITORY, in_checkout, runner
 from bulkhead.report import baselines, results
 from bulkhead.spec import pairs
-from bulkhead.spec.pairs import Pair, Pairs
+from bulkhead.spec.pairs import Pairs
 
 KIND = "conform"
-VCPUS = "vcpus"
-BACKENDS = ("host", VCPUS, "qemu", "metal")
-"""`vcpus` is the host backend again: steps of vCPUs, and calls beside ownership."""
+BACKENDS = ("host", "qemu", "metal")
 FULL, OFTEN, SEQUENCES = 1_000_000, 500, 10_000
 """Calls of a full run on the host backend, whose result is kept in `ci/baselines`; how often it sees each reachable
 pair, and how many sequences there are that end in full destroy, at least.
@@ -67,7 +65,7 @@ def main(
     wrong_ones = []
     for name in BACKENDS if backend == "all" else (backend,):
         try:
-            if name in ("host", VCPUS):
+            if name == "host":
                 plan = Plan(name, calls or FULL, seed or 1 + secrets.randbelow(1 << 32), jobs)
                 check(plan, show(plan), record=record)
             else:
@@ -94,7 +92,9 @@ def show(plan: Plan) -> Found:
         found = conform_host.run(plan, lambda calls: progress.update(task, completed=calls))
     seconds = time.monotonic() - start
     results.write(KIND, plan.backend, told(plan, found), command=plan.command, seconds=round(seconds, 1))
-    console.print(table(found, vcpus.table() if plan.backend == VCPUS else pairs.table()))
+    console.print(table(found, coverable.table()))
+    for pair, elsewhere in coverable.ELSEWHERE.items():
+        console.print(f"not of single steps: {pair}: {elsewhere}")
     console.print(
         f"{plan.backend}: {found.calls:,} calls in {found.sequences:,} sequences on "
         f"{found.machines.total():,} machines, {found.share:.0%} succeed; {seconds:.0f} s; again: {plan.command}"
@@ -113,7 +113,7 @@ def check(plan: Plan, found: Found, *, record: bool = False, place: Path | None 
         raise CheckFailed(f"{failure.message}\nthe steps that lead there: {again}", where=plan.command)
     if wrong := shortcomings(plan, found):
         raise CheckFailed("; ".join(wrong), where=plan.command)
-    if record and plan.backend == "host" and plan.calls >= FULL:
+    if record and plan.calls >= FULL:
         baselines.keep(KIND, claim(plan, found))
 
 
@@ -124,11 +124,6 @@ def kept_failure(failure: Failure, place: Path) -> Path:
     return regressions.save(place, f"{last}_{digest}", failure.kit, failure.steps, failure.message)
 
 
-def wanted(plan: Plan) -> tuple[Pair, ...]:
-    """The pairs that a run must show."""
-    return vcpus.reachable() if plan.backend == VCPUS else pairs.reachable()
-
-
 def often(plan: Plan) -> int:
     """How often each reachable pair must have been seen: the full number in a full run, fewer in shorter ones."""
     return OFTEN if plan.calls >= FULL else OFTEN * plan.calls // (4 * FULL)
@@ -137,10 +132,11 @@ def often(plan: Plan) -> int:
 def shortcomings(plan: Plan, found: Found) -> list[str]:
     """What was not seen often enough."""
     least = often(plan)
-    rare = [f"{pair} ({found.pairs[pair]})" for pair in wanted(plan) if found.pairs[pair] < least]
+    rare = [f"{pair} ({found.pairs[pair]})" for pair in coverable.wanted() if found.pairs[pair] < least]
     wrong = [f"seen less than {least} times: {', '.join(rare)}"] if rare else []
-    impossible = [str(pair) for pair in pairs.unreachable() if found.pairs[pair]]
-    wrong += [f"said to be unreachable, but seen: {', '.join(impossible)}"] if impossible else []
+    never = (*pairs.unreachable(), *coverable.ELSEWHERE)
+    impossible = [str(pair) for pair in never if found.pairs[pair]]
+    wrong += [f"said to be out of reach, but seen: {', '.join(impossible)}"] if impossible else []
     if found.share < SUCCESSES:
         wrong.append(f"only {found.share:.0%} of the calls succeed")
     if plan.calls >= FULL and found.sequences < SEQUENCES:
@@ -156,11 +152,9 @@ def told(plan: Plan, found: Found) -> dict[str, Any]:
         "successes": found.successes,
         "sequences": found.sequences,
         "machines": dict(found.machines),
-        "pairs": {str(pair): found.pairs[pair] for pair in wanted(plan)},
+        "pairs": {str(pair): found.pairs[pair] for pair in coverable.wanted()},
         "unreachable": [str(pair) for pair in pairs.unreachable()],
-        "undecided": {}
-        if plan.backend != VCPUS
-        else {str(pair): "not of vCPUs" for pair in pairs.reachable()},
+        "undecided": {str(pair): str(elsewhere) for pair, elsewhere in coverable.ELSEWHERE.items()},
         "seed": plan.seed,
         "failures": [failure.message for failure in found.failures],
     }
@@ -168,10 +162,10 @@ def told(plan: Plan, found: Found) -> dict[str, Any]:
 
 def claim(plan: Plan, found: Found) -> dict[str, Any]:
     """The result of a full run as it is checked in: all but the counts of single pairs."""
-    whole = told(plan, found)
-    rarest = min(pairs.reachable(), key=lambda pair: found.pairs[pair])
+    whole, pairs_seen = told(plan, found), coverable.wanted()
+    rarest = min(pairs_seen, key=lambda pair: found.pairs[pair])
     kept = {name: whole[name] for name in ("backend", "calls", "successes", "sequences", "machines", "seed")}
-    return kept | {"pairs": len(pairs.reachable()), "rarest": f"{rarest} ({found.pairs[rarest]})"}
+    return kept | {"pairs": len(pairs_seen), "rarest": f"{rarest} ({found.pairs[rarest]})"}
 
 
 def table(found: Found, steps: Mapping[str, Pairs]) -> Table:
@@ -180,9 +174,7 @@ def table(found: Found, steps: Mapping[str, Pairs]) -> Table:
     for heading in ("step", "pairs", "made", "succeeded", "the rarest pair"):
         shown.add_column(heading, justify="left" if heading in ("step", "the rarest pair") else "right")
     for step, own in steps.items():
-        reachable = [
-            pair for pair in (*own.refusals, *own.successes.values()) if pair not in pairs.UNREACHABLE
-        ]
+        reachable = (*own.refusals, *own.successes.values())
         made = sum(found.pairs[pair] for pair in reachable)
         done = sum(found.pairs[pair] for pair in own.successes.values())
         seen = sum(found.pairs[pair] > 0 for pair in reachable)

@@ -41,7 +41,7 @@ def work(plan: Plan, number: int, tell: Tell) -> Found:
     while found.calls < share:
         machine = found.machines.total()
         kit = KITS[machine % len(KITS)]
-        life = Life(kit, Random(f"{plan.seed}/{number}/{machine}"), found.pairs, plan.backend == "vcpus")
+        life = Life(kit, Random(f"{plan.seed}/{number}/{machine}"), found.pairs)
         try:
             life.run(share - found.calls)
         except (AssertionError, BulkheadError) as error:

@@ -17,15 +17,13 @@ from bulkhead.conformance.oracle.oracle import Oracle
 from bulkhead.conformance.oracle.snapshot import Snapshot
 from bulkhead.conformance.oracle.vcpus import VcpuOracle
 from bulkhead.conformance.sequences.guide import Guide
+from bulkhead.conformance.sequences.guide_vcpus import VcpuGuide
 from bulkhead.conformance.sequences.propose import ALIVE, Proposer
-from bulkhead.conformance.sequences.propose_vcpus import VcpuProposer
 from bulkhead.conformance.sequences.steps import Step, carry_out
 from bulkhead.conformance.testing.machine import Machine
 from bulkhead.spec.pairs import Pair
-from bulkhead.spec.state import VM_SLOTS, Kind, VmState, VmWord
+from bulkhead.spec.state import VM_SLOTS, CpuWord, Kind, VmState, VmWord
 
-LENGTH = 50
-"""Steps of a sequence, at least, before all is destroyed."""
 LIFE = 10
 """Sequences on one machine, at most; blocks once split stay so."""
 PAGES = ("private page", "offered page", "accepted page")
@@ -68,8 +66,6 @@ class Life:
     random: Random
     seen: Counter[Pair]
     """How often each pair was seen, on other machines too."""
-    of_vcpus: bool = False
-    """Whether most steps are of vCPUs, or about them."""
     history: list[Step] = field(default_factory=list)
     calls: int = 0
     sequences: int = 0
@@ -80,10 +76,8 @@ class Life:
         try:
             oracle = VcpuOracle(machine)
             oracle.pairs = self.seen
-            guide = Guide(Proposer(oracle.ghost, self.random), self.seen, self.random)
-            if self.of_vcpus:
-                oracle.seen = self.seen
-                guide.vcpus = VcpuProposer(oracle, self.random)
+            vcpus = VcpuGuide(oracle, self.random)
+            guide = Guide(Proposer(oracle.ghost, self.random), self.seen, self.random, vcpus=vcpus)
             while self.calls < calls and self.sequences < LIFE:
                 self._sequence(oracle, guide)
             invariants.check(Snapshot.take(machine))
@@ -92,9 +86,10 @@ class Life:
             machine.backend.close()
 
     def _sequence(self, oracle: Oracle, guide: Guide) -> None:
-        guide.begin()
-        for _ in range(LENGTH * (3 if self.of_vcpus else 1)):
+        for _ in range(guide.begin()):
             self._take(oracle, guide.next())
+        for step in guide.end():
+            self._take(oracle, step)
         back: list[int] = []
         for step in destruction(oracle):
             self._take(oracle, step)
@@ -112,8 +107,8 @@ class Life:
 def destruction(oracle: Oracle) -> Iterator[Step]:
     """Steps after which there is no VM and no DMA window any more."""
     index, state, layout = oracle.ghost.index, oracle.ghost.state, oracle.machine.layout
-    for cpu in range(layout.cpus if index.frames["loaded vcpu"] else 0):
-        yield Step("vcpu_put", cpu=cpu)
+    loaded = [cpu for cpu in range(layout.cpus) if state.cpu_word(cpu, CpuWord.LOADED)]
+    yield from (Step("vcpu_put", cpu=cpu) for cpu in loaded)
     life = {slot: state.vm_word(slot, VmWord.STATE) for slot in range(VM_SLOTS)}
     yield from (Step("vm_kill", {"vm": slot}) for slot, now in life.items() if now in ALIVE)
     for name in (*PAGES, *VCPUS):

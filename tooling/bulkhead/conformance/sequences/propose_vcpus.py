@@ -1,25 +1,22 @@
 """Draws steps of vCPUs and calls beside ownership from what the ghost knows. Trust label: TOOL.
 
-All choices come from one `random.Random`. Mostly a step makes sense, and it is rare that it has never been seen.
+All choices come from one `random.Random`. Which of them is taken is for `guide_vcpus` to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 from bulkhead.conformance.backends.backend import BLOCK, PAGE
-from bulkhead.conformance.oracle.vcpus import IDS, VcpuOracle, reachable
+from bulkhead.conformance.oracle.vcpus import IDS, VcpuOracle
 from bulkhead.conformance.sequences.steps import Step
 from bulkhead.conformance.sequences.vcpu_steps import (
-    ENTROPY,
     EXCEPTION,
     HOST_CALL,
     HVC,
     INTERRUPT,
     SERROR,
     VALUES,
-    VM_RUNS,
 )
 from bulkhead.conformance.testing.machine import ABI, MASK
 from bulkhead.spec.calls import tested
@@ -69,157 +66,58 @@ CLASSES = (EC_WFX, EC_HVC, EC_SMC, EC_SYSTEM, EC_INSTRUCTION_ABORT, EC_DATA_ABOR
 OTHERS = tuple(one for one in range(64) if one not in CLASSES)
 
 
-SCRIPT_OF = {"vcpu_run": "_reply", "share": "_sharing", "unshare": "_sharing", "relinquish": "_sharing"}
-"""Steps whose rare pairs need others before them → what those are."""
-SCRIPTS = 0.12
-"""How often several steps begin that belong together."""
-CPUS = 2
-"""On how many CPUs vCPUs are run, so that they meet."""
-RAREST, EVERY = 8, 32
-"""Of how many of the rarest pairs one is aimed at, and after how many steps they are looked for again."""
-
-
 class VcpuProposer:
-    """Steps for the machine of an oracle: half of them anything, half such as might show what has been seen least."""
+    """Steps for the machine of an oracle."""
 
     def __init__(self, oracle: VcpuOracle, random: Random) -> None:
         self.oracle, self.random = oracle, random
-        self._rarest: list[str] = []
-        self._drawn = self._cpu = 0
-        self._script: Iterator[Step] = iter(())
 
-    def steps(self) -> Iterator[Step]:
-        """One after the other."""
-        while True:
-            yield self.next()
+    def anything(self, cpu: int) -> Step:
+        """Any step on this CPU."""
+        families = (self._host, self._call, self._call, self._abort, self._system, self._other)
+        step = self.random.choice(families)(cpu)
+        return Step(step.name, step.arguments, step.cpu, locked=self.random.random() < 0.1)
 
-    def next(self) -> Step:
-        """A step of a vCPU that is loaded, or one that is about vCPUs."""
-        if (step := next(self._script, None)) is not None:
-            return step
-        if self.oracle.loaded(self._cpu) is not None and self.random.random() < SCRIPTS:
-            script = self.random.choice((self._reply, self._reply, self._sharing, self._randoms, self._death))
-            self._script = script(self._cpu)
-        if self.random.random() < 0.1:
-            self._cpu = self.random.randrange(min(CPUS, self.oracle.machine.layout.cpus))
-        cpu, chance = self._cpu, self.random.random()
-        if chance < 0.02:
-            return Step(ENTROPY, {"empty": self.random.randrange(2)}, cpu)
-        if self.oracle.loaded(cpu) is None and chance < 0.7:
-            return self._run(cpu, chance < 0.5)
-        if self.oracle.loaded(cpu) is None or chance < 0.15:
-            return self._host(cpu)
-        if self.oracle.word(cpu, ContextWord.PENDING) and chance < 0.6:
-            return self._run(cpu, True)
-        if chance < 0.25:
-            return Step(VM_RUNS, {"seed": self.random.getrandbits(32)}, cpu)
-        if chance < 0.65:
-            step = self._toward(cpu)
-        else:
-            step = self.random.choice((self._call, self._call, self._abort, self._system, self._other))(cpu)
-        return Step(step.name, step.arguments, step.cpu, locked=self.random.random() < 0.15)
+    def of(self, name: str, cpu: int) -> Step:
+        """A step of this name, as in `calls.tested`."""
+        short = name.removeprefix(tested.OF_VM)
+        if name in tested.VM_CALLS:
+            return self._named(short, cpu)
+        if name == "vcpu_run":
+            return self.run(cpu, self.random.random() < 0.3)
+        if name == "vcpu_put":
+            return Step(name, {}, cpu)
+        if name in tested.HOST_CALLS:
+            return self._ask(HOST_CALL, _id(name, self.random), cpu)
+        match short:
+            case "data abort" | "instruction abort":
+                return self._abort(cpu, EC_DATA_ABORT if short == "data abort" else EC_INSTRUCTION_ABORT)
+            case "system register":
+                return self._system(cpu)
+            case "WFx" | "SMC":
+                exception_class = EC_WFX if short == "WFx" else EC_SMC
+                return self.exception(cpu, exception_class, self.random.getrandbits(25), 0)
+            case "interrupt":
+                return self._interrupt(cpu)
+            case "SError":
+                return Step(SERROR, {}, cpu)
+        return self.exception(cpu, self.random.choice(OTHERS), self.random.getrandbits(25), 0)
 
-    # Several steps of one CPU that belong together
-
-    def _reply(self, cpu: int) -> Iterator[Step]:
-        """An exit that waits for a reply, a timer interrupt that waits to be delivered, and what completes them."""
-        vcpu = self._loaded(cpu)
-        if vcpu is None:
-            return
-        yield Step("vcpu_run", {"vcpu": vcpu, "control": 0}, cpu)
-        if self.random.random() < 0.6:
-            yield Step(INTERRUPT, {"intid": 27}, cpu)
-        chance = self.random.random()
-        if chance < 0.3:
-            yield Step(HVC, {"x0": IDS["host_call"], "x1": 1}, cpu)
-        elif chance < 0.8:
-            iss = 1 << ISV | 7 | self.random.getrandbits(9) << 15
-            yield self._exception(cpu, EC_DATA_ABORT, iss, DEVICE)
-        chance = self.random.random()
-        if chance < 0.3:
-            yield Step("vcpu_put", {}, cpu)
-        elif chance < 0.7:
-            bag = self.oracle.ghost.index.frames["vcpu"]
-            if not bag:
-                on = {"x0": IDS["PSCI_CPU_ON"], "x1": self.random.choice((1, 2)), "x2": RAM, "x3": 0}
-                yield Step(HVC, on, cpu)
-            if (frame := bag.any(self.random)) is not None:
-                yield Step("vcpu_run", {"vcpu": self.oracle.machine.address(frame)}, cpu)
-        reply = self.random.choice(VALUES)
-        yield Step("vcpu_run", {"vcpu": vcpu, "reply": reply, "lr0": LIST | 40, "control": 0xA001}, cpu)
-
-    def _sharing(self, cpu: int) -> Iterator[Step]:
-        """A page that is offered, accepted, and taken back or given away; or a block."""
-        if self._loaded(cpu) is None:
-            return
-        ipa = self.random.choice((*IPAS[:2], RAM + BLOCK))
-        vm = self.oracle.word(cpu, ContextWord.VM)
-        for name in self.random.choice(
-            (("share", "unshare"), ("share", "relinquish"), ("unshare", "share", "share"))
-        ):
-            yield Step(HVC, {"x0": IDS[name], "x1": ipa, "x2": 0, "x3": 0}, cpu)
-            if name == "share" and self.random.random() < 0.6:
-                yield Step("share_accept", {"vm": vm, "ipa": ipa}, cpu)
-
-    def _randoms(self, cpu: int) -> Iterator[Step]:
-        """The functions of TRNG, by VM and host."""
-        yield Step(ENTROPY, {"empty": self.random.randrange(2)}, cpu)
-        for name in (name for name in tested.STANDARD if name.startswith("TRNG")):
-            yield self._ask(HVC, IDS[name], cpu)
-            yield self._ask(HOST_CALL, IDS[name], cpu)
-        yield Step(ENTROPY, {"empty": 0}, cpu)
-
-    def _death(self, cpu: int) -> Iterator[Step]:
-        """A VM that ends, seldom; then all that its vCPU can still do."""
-        if self.random.random() < 0.2:
-            ends = (Step(SERROR, {}, cpu), *(Step(HVC, {"x0": IDS[name]}, cpu) for name in LAST[1:]))
-            yield from self.random.sample(ends, 3)
-
-    def _loaded(self, cpu: int) -> int | None:
+    def loaded(self, cpu: int) -> int | None:
         """The address of the vCPU that is loaded."""
         frame = self.oracle.loaded(cpu)
         return None if frame is None else self.oracle.machine.address(frame)
 
-    def _toward(self, cpu: int) -> Step:
-        """The step of one of the rarest pairs."""
-        if self._drawn % EVERY == 0:
-            seen = self.oracle.seen
-            self._rarest = [pair.step for pair in sorted(reachable(), key=seen.__getitem__)[:RAREST]]
-        self._drawn += 1
-        step = self.random.choice(self._rarest)
-        name = step.removeprefix(tested.OF_VM)
-        script = SCRIPT_OF.get(name)
-        if script is not None and self.random.random() < 0.7:
-            self._script = getattr(self, script)(cpu)
-            if (first := next(self._script, None)) is not None:
-                return first
-        if step in tested.VM_CALLS:
-            return self._named(name, cpu)
-        if step in tested.HOST_CALLS:
-            return (
-                self._host(cpu)
-                if name.startswith("vcpu")
-                else self._ask(HOST_CALL, _id(name, self.random), cpu)
-            )
-        if name == "SError":
-            return Step(SERROR, {}, cpu)
-        others = {
-            "data abort": self._abort,
-            "instruction abort": self._abort,
-            "system register": self._system,
-        }
-        return others.get(name, self._other)(cpu)
-
     def _host(self, cpu: int) -> Step:
         chance = self.random.random
         if chance() < 0.75:
-            return self._run(cpu, chance() < 0.6)
+            return self.run(cpu, chance() < 0.6)
         return Step("vcpu_put", {}, cpu) if chance() < 0.3 else self._question(HOST_CALL, HOST_QUESTIONS, cpu)
 
-    def _run(self, cpu: int, sane: bool) -> Step:
+    def run(self, cpu: int, sane: bool) -> Step:
         """A `vcpu_run`; a sane one mostly goes on with the vCPU that is loaded."""
         pick, chance = self.random.choice, self.random.random
-        again = self._loaded(cpu) if sane and chance() < 0.6 else None
+        again = self.loaded(cpu) if sane and chance() < 0.6 else None
         vcpu = self._vcpu() if again is None else again
         lists = {f"lr{n}": pick(LISTS) if not sane and chance() < 0.6 else 0 for n in range(3)}
         control = pick((0, 1, 0xA001)) if sane else pick(CONTROLS)
@@ -282,26 +180,27 @@ class VcpuProposer:
 
     def _ipa(self) -> int:
         """Where a VM may have a page: often one that it shares."""
-        return self.random.choice((*IPAS, *IPAS[:2], *IPAS[:2]))
+        return self.random.choice((*IPAS, *IPAS[:2], DEVICE))
 
-    def _abort(self, cpu: int) -> Step:
+    def _abort(self, cpu: int, exception_class: int | None = None) -> Step:
         pick, ipa = self.random.choice, self.random.choice(IPAS)
         status = pick((4, 5, 6, 7, 7, 7, 7, 0xF, 0x10))
         iss = self.random.getrandbits(25) & ~0x3F | status | pick((1 << ISV, 1 << ISV, 0))
         if self.random.random() < 0.7:
             iss &= ~(1 << TABLE_WALK)
-        exception_class = pick((EC_DATA_ABORT, EC_DATA_ABORT, EC_INSTRUCTION_ABORT))
-        return self._exception(cpu, exception_class, iss, ipa)
+        if exception_class is None:
+            exception_class = pick((EC_DATA_ABORT, EC_DATA_ABORT, EC_INSTRUCTION_ABORT))
+        return self.exception(cpu, exception_class, iss, ipa)
 
     def _system(self, cpu: int) -> Step:
         pick = self.random.choice
         register = pick((
             named("ICC_SGI1R_EL1"), named("CNTPCT_EL0"), named("OSLSR_EL1"), named("MDSCR_EL1"), named("MDSCR_EL1"),
-            pick(sorted(IGNORED)), pick(sorted(IDENTIFICATION)), pick(DEBUG_REGISTERS), pick(DEBUG_REGISTERS),
-            packed((3, 4, 1, 0, 0)),
+            pick(sorted(IGNORED)), pick(sorted(IGNORED)), pick(sorted(IDENTIFICATION)), pick(DEBUG_REGISTERS),
+            pick(DEBUG_REGISTERS), packed((3, 4, 1, 0, 0)),
         ))  # fmt: skip
         transfer = self.random.randrange(32) << 5
-        return self._exception(cpu, EC_SYSTEM, register | transfer | self.random.randrange(2), 0)
+        return self.exception(cpu, EC_SYSTEM, register | transfer | self.random.randrange(2), 0)
 
     def _other(self, cpu: int) -> Step:
         pick, chance = self.random.choice, self.random.random()
@@ -311,11 +210,15 @@ class VcpuProposer:
             vm = self.oracle.word(cpu, ContextWord.VM)
             return Step("share_accept", {"vm": vm, "ipa": pick(IPAS[:2])}, cpu)
         if chance < 0.4:
-            return Step(INTERRUPT, {"intid": pick((25, 27, 27, 30, 8192, 1023))}, cpu)
+            return self._interrupt(cpu)
         exception_class = pick((EC_WFX, EC_SMC, pick(OTHERS)))
-        return self._exception(cpu, exception_class, self.random.getrandbits(25), 0)
+        return self.exception(cpu, exception_class, self.random.getrandbits(25), 0)
 
-    def _exception(self, cpu: int, exception_class: int, iss: int, ipa: int) -> Step:
+    def _interrupt(self, cpu: int) -> Step:
+        return Step(INTERRUPT, {"intid": self.random.choice((25, 27, 27, 30, 8192, 1023))}, cpu)
+
+    def exception(self, cpu: int, exception_class: int, iss: int, ipa: int) -> Step:
+        """A synchronous exception, the address as the hardware tells it."""
         esr = exception_class << 26 | 1 << 25 | iss
         return Step(EXCEPTION, {"esr": esr, "far": ipa, "hpfar": ipa >> 12 << 4}, cpu)
 

@@ -13,6 +13,7 @@ from bulkhead.conformance.sequences.propose import Proposer
 from bulkhead.conformance.sequences.steps import Step
 from bulkhead.conformance.sequences.values import RAM, RANGES, SLOTS
 from bulkhead.spec import ARGUMENTS
+from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import VCPUS_MAX, Kind, VmState, VmWord
 
 Scene = Callable[[Proposer], Iterator[Step]]
@@ -77,9 +78,8 @@ def incomplete(p: Proposer) -> Iterator[Step]:
     entry.
     """
     slot = yield from created(p, VCPUS_MAX)
-    for index in range(p.random.randrange(VCPUS_MAX + 1)):
-        if p.random.random() < 0.5:
-            yield p.step("activate", {"vm": slot})
+    for index in range(VCPUS_MAX):
+        yield p.step("activate", {"vm": slot})
         yield p.step("vcpu_create", {"vm": slot, "index": index, "frame": p.host_frame()})
     yield p.step("activate", {"vm": slot})
 
@@ -87,7 +87,7 @@ def incomplete(p: Proposer) -> Iterator[Step]:
 def remains(p: Proposer) -> Iterator[Step]:
     """A dying VM that loses its vCPUs one by one; it cannot be destroyed before."""
     slot = yield from created(p, VCPUS_MAX)
-    for index in p.random.sample(range(VCPUS_MAX), 4):
+    for index in p.random.sample(range(VCPUS_MAX), VCPUS_MAX - 1):
         yield p.step("vcpu_create", {"vm": slot, "index": index, "frame": p.host_frame()})
     yield p.step("vm_kill", {"vm": slot})
     for index in range(VCPUS_MAX):
@@ -110,15 +110,21 @@ def host_split(p: Proposer) -> Iterator[Step]:
         yield step
 
 
-def vm_split(p: Proposer) -> Iterator[Step]:
-    """A block of a VM that becomes pages."""
+def vm_block(p: Proposer) -> Generator[Step, None, int | None]:
+    """A VM with a block, if there is one that may be split; the block."""
     block = p.block(Kind.HOST)
     if block is None or p.is_much_split():
-        return
+        return None
     slot = yield from created(p, 1)
     yield p.step("table_donate", {"vm": slot, "ipa": RAM, "level": 2, "table": p.host_frame()})
     yield p.step("map_block", {"vm": slot, "ipa": RAM, "block": block})
-    yield p.step("vm_split", {"block": block, "table": p.host_frame(), "host_table": p.host_frame()})
+    return block
+
+
+def vm_split(p: Proposer) -> Iterator[Step]:
+    """A block of a VM that becomes pages, which come back one by one."""
+    if (block := (yield from vm_block(p))) is not None:
+        yield p.step("vm_split", {"block": block, "table": p.host_frame(), "host_table": p.host_frame()})
 
 
 def created(p: Proposer, vcpus: int, size: int = 2) -> Generator[Step, None, int]:
@@ -132,6 +138,12 @@ def created(p: Proposer, vcpus: int, size: int = 2) -> Generator[Step, None, int
 
 SCENES: tuple[tuple[Scene, float], ...] = (
     (running, 0.15), (sharing, 0.25), (loaded, 0.1), (incomplete, 0.14), (remains, 0.12), (tables_left, 0.03),
-    (host_split, 0.06), (vm_split, 0.05), (lambda p: running(p, 8), 0.05), (lambda p: running(p, 2), 0.05),
+    (host_split, 0.06), (vm_block, 0.05), (lambda p: running(p, 8), 0.05), (lambda p: running(p, 2), 0.05),
 )  # fmt: skip
 """Scenes, and how often each opens a sequence."""
+SCENES_OF: dict[str | Pair, tuple[Scene, ...]] = {
+    Pair("vm_split", "SUCCESS"): (vm_split,), "vm_split": (vm_block,),
+    "vm_destroy": (remains, remains, remains, tables_left), "activate": (incomplete,), "host_split": (host_split,),
+    **dict.fromkeys(("share", "unshare", "relinquish", "share_accept"), (sharing,)),
+}  # fmt: skip
+"""Pairs, and calls and steps with pairs, that need others before them → scenes with those."""

@@ -46,7 +46,7 @@ def to_json(found: Found) -> dict[str, object]:
 
 def from_json(document: dict[str, object]) -> Found:
     """The same back."""
-    by_name = {str(pair): pair for pair in pairs.all_pairs()}
+    by_name = {str(pair): pair for pair in pairs.everything()}
     kept = Found(**document)  # type: ignore[arg-type]  # what to_json wrote
     kept.machines = Counter(kept.machines)
     kept.pairs = Counter({by_name[str(name)]: count for name, count in kept.pairs.items()})

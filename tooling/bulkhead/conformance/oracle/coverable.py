@@ -1,0 +1,71 @@
+"""The pairs that single steps on the host backend show, and those that they cannot, with the tests that do.
+
+Trust label: TOOL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from bulkhead.spec import pairs
+from bulkhead.spec.pairs import Pair, Pairs
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Why single steps do not show a pair, and the test that does."""
+
+    why: str
+    test: str
+
+    def __str__(self) -> str:
+        return f"{self.why}; shown by {self.test}"
+
+
+ELSEWHERE = {
+    Pair("VM: fast interrupt", "SUCCESS"): Elsewhere(
+        "the entry code gives an interrupt of group 0 to the host without asking the part that runs here",
+        "tests/boot/test_interrupts.py::test_a_physical_interrupt_of_group_0_ends_a_run",
+    ),
+    Pair("VM: PSCI_CPU_ON", "3. ON_PENDING"): Elsewhere(
+        "another CPU is in the middle of a step on the context, which lasts no longer than that step",
+        "tests/spec/test_vcpus.py::test_cpu_on_while_another_is",
+    ),
+}
+"""Pairs that single steps on the host backend do not show."""
+
+
+@cache
+def owned() -> tuple[Pair, ...]:
+    """Of calls and steps that change ownership."""
+    return tuple(pair for pair in pairs.everything() if _is_wanted(pair) and pair.step in pairs.table())
+
+
+@cache
+def of_vcpus() -> tuple[Pair, ...]:
+    """Of vCPUs, and of calls beside ownership."""
+    return tuple(
+        pair for pair in pairs.everything() if _is_wanted(pair) and pair.step in pairs.tested_table()
+    )
+
+
+def wanted() -> tuple[Pair, ...]:
+    """All that a run must show."""
+    return (*owned(), *of_vcpus())
+
+
+def table() -> dict[str, Pairs]:
+    """Step → its pairs, of those that a run must show."""
+    found = {
+        step: Pairs(
+            tuple(pair for pair in own.refusals if _is_wanted(pair)),
+            {shape: pair for shape, pair in own.successes.items() if _is_wanted(pair)},
+        )
+        for step, own in pairs.whole_table().items()
+    }
+    return {step: own for step, own in found.items() if own.refusals or own.successes}
+
+
+def _is_wanted(pair: Pair) -> bool:
+    return pair not in pairs.UNREACHABLE and pair not in ELSEWHERE
