@@ -129,6 +129,13 @@ def test_the_page_shows_pairs_never_seen_and_those_that_cannot_be() -> None:
     assert "unreachable: a page has a mode" in html
 
 
+def test_the_page_says_why_nobody_has_seen_a_pair() -> None:
+    pairs = {name: count for name, count in CONFORM["pairs"].items() if count}  # type: ignore[attr-defined]
+    told = {"map: 2. NOT_FOUND": "two CPUs at once; shown by tests/a.py::test_b"}
+    results.write("conform", "host", {**CONFORM, "pairs": pairs, "undecided": told}, command="inv conform")
+    assert "host: two CPUs at once; shown by tests/a.py::test_b" in shown()[1]
+
+
 def test_failures_with_their_commands() -> None:
     for kind, data in BAD.items():
         results.write(kind, "all", data, command=f"inv {kind}")
