@@ -32,7 +32,7 @@ CPUS = 2
 """On how many CPUs vCPUs are run, so that they meet."""
 AIMED, MOVES = 0.75, 0.1
 """Shares of steps that aim at a rare pair, and that take another CPU."""
-RAREST, EVERY = 12, 32
+RAREST, EVERY = 12, 8
 """Of how many of the rarest pairs one is aimed at, and after how many steps they are looked for again."""
 ATTEMPTS = 8
 """Candidates for one step."""
