@@ -30,7 +30,7 @@ SPLITS = ("host_split", "vm_split")
 """Calls that cannot be undone: they succeed in their scene only."""
 SCENE = 0.6
 """Share of steps that belong to a scene, as long as it lasts."""
-BUILDING = 0.25
+BUILDING = 0.2
 """Share of steps that are to succeed."""
 LENGTH, LIVELY_LENGTH = 50, 62
 """Steps of a sequence, at least, before all is destroyed: of any, and of one that is mostly about vCPUs that run."""
@@ -42,7 +42,7 @@ VCPUS = 0.9
 """Share of steps, of those that belong to no scene, that vCPUs take, or that are about them, once there are some."""
 WRITES, LOCKED = 0.06, 0.05
 """Share of steps that write to a page, and of calls that find the ownership lock taken."""
-TRIES, RAREST, ATTEMPTS = 4, 3, 6
+TRIES, RAREST, ATTEMPTS = 4, 4, 8
 
 
 class Guide:

@@ -34,7 +34,7 @@ AIMED, MOVES = 0.75, 0.1
 """Shares of steps that aim at a rare pair, and that take another CPU."""
 RAREST, EVERY = 12, 8
 """Of how many of the rarest pairs one is aimed at, and after how many steps they are looked for again."""
-ATTEMPTS = 8
+ATTEMPTS = 12
 """Candidates for one step."""
 LOCKED = 0.1
 """Share of candidates that find the ownership lock taken."""

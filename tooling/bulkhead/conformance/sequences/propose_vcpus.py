@@ -130,7 +130,7 @@ class VcpuProposer:
         chance = self.random.random()
         bag = ready if chance < 0.8 and ready else index.frames[self.random.choice(others)]
         frame = bag.recent(self.random)
-        if frame is None or chance > 0.97:
+        if frame is None or chance > 0.9:
             blocks = [self.random.choice(list(bag)) for bag in index.blocks.values() if bag]
             return base + BLOCK * self.random.choice(blocks) + self.random.choice((0, 0, 1))
         return base + PAGE * frame
