@@ -144,6 +144,7 @@ SCENES: tuple[tuple[Scene, float], ...] = (
 SCENES_OF: dict[str | Pair, tuple[Scene, ...]] = {
     Pair("vm_split", "SUCCESS"): (vm_split,), "vm_split": (vm_block,),
     "vm_destroy": (remains, remains, remains, tables_left), "activate": (incomplete,), "host_split": (host_split,),
+    "reclaim": (loaded,),
     **dict.fromkeys(("share", "unshare", "relinquish", "share_accept"), (sharing,)),
 }  # fmt: skip
 """Pairs, and calls and steps with pairs, that need others before them → scenes with those."""
