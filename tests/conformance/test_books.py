@@ -6,7 +6,7 @@ import pytest
 
 from bulkhead.conformance import Machine
 from bulkhead.conformance.backends.backend import BLOCK, PAGE
-from bulkhead.conformance.backends.books import Books, Known, Records
+from bulkhead.conformance.testing.books import Books, Known, Records
 from bulkhead.conformance.testing.builder import dismantle
 from bulkhead.conformance.testing.reach import Reach
 from bulkhead.inspect.records import OF_A_VM, Kind

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from bulkhead import abi
 from bulkhead.conformance.backends.backend import BLOCK, PAGE, REGISTERS, Backend, Layout
-from bulkhead.conformance.backends.books import Books, Known, Records
 from bulkhead.conformance.oracle import walk
 from bulkhead.conformance.oracle.snapshot import WORD, Changes, Snapshot, frame_record_address, unpack
+from bulkhead.conformance.testing.books import Books, Known, Records
 from bulkhead.conformance.testing.reach import Reach, ReachChanges
 from bulkhead.errors import InvalidInput
 from bulkhead.inspect.records import VM_RECORD, FrameRecord, Kind, VmRecord
