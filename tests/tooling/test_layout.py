@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,10 +57,10 @@ def good() -> Layout:
     return Layout(engine, program, bytes(image), NoSymbols())
 
 
-def with_segment(index: int, **changed: object) -> Layout:
+def with_segment(index: int, change: Callable[[Segment], Segment]) -> Layout:
     layout = good()
     segments = list(layout.engine.segments)
-    segments[index] = replace(segments[index], **changed)  # type: ignore[arg-type]
+    segments[index] = change(segments[index])
     return replace(layout, engine=replace(layout.engine, segments=tuple(segments)))
 
 
@@ -88,19 +89,22 @@ def test_a_cut_off_or_longer_image_is_refused() -> None:
 
 
 def test_writable_and_executable_is_refused() -> None:
-    assert any("writable and executable" in fault for fault in faults(with_segment(0, writable=True)))
+    found = faults(with_segment(0, lambda one: replace(one, writable=True)))
+    assert any("writable and executable" in fault for fault in found)
 
 
 def test_overlap_is_refused() -> None:
-    assert any("overlap" in fault for fault in faults(with_segment(0, size=3 * PAGE)))
+    found = faults(with_segment(0, lambda one: replace(one, size=3 * PAGE)))
+    assert any("overlap" in fault for fault in found)
 
 
 def test_outside_the_window_is_refused() -> None:
-    assert any("outside the window" in fault for fault in faults(with_segment(2, size=IMAGE.size)))
+    found = faults(with_segment(2, lambda one: replace(one, size=IMAGE.size)))
+    assert any("outside the window" in fault for fault in found)
 
 
 def test_one_page_with_two_permissions_is_refused() -> None:
-    found = faults(with_segment(1, address=RODATA - 64, size=64, content=b""))
+    found = faults(with_segment(1, lambda one: replace(one, address=RODATA - 64, size=64, content=b"")))
     assert any("would need the permissions" in fault for fault in found)
 
 
