@@ -143,6 +143,66 @@ def test_left_to_them(rig: Rig) -> None:
         assert dict(zip(permitted, executed, strict=True)) == dict.fromkeys(permitted, EXECUTED)
 
 
+SSBS, DSSBS = 1 << 12, 44
+FLAGS = [flags << 28 for flags in (0b0000, 0b0101, 0b1010, 0b1111)]
+BY_ENGINE, BY_CPU = "mrs x10, pmcr_el0", "udf #0"
+"""UNDEFINED for a VM because MDCR_EL2.TPM traps it, and by itself."""
+
+
+def state_program(attempts: Sequence[tuple[str, int, int]]) -> str:
+    """Takes exceptions with flags and SCTLR_EL1.DSSBS as given, and PSTATE.SSBS the other way round. To `TABLE`:
+    NZCV and SSBS of each as its handler finds them.
+    """
+    lines = "\n".join(
+        f"""
+    ldr     x0, ={dssbs << DSSBS | 0x30D0_0800:#x}
+    msr     sctlr_el1, x0
+    mov     x0, #{(1 - dssbs) * SSBS}
+    msr     s3_3_c4_c2_6, x0         // SSBS
+    mov     x0, #{flags:#x}
+    msr     nzcv, x0
+    isb
+    {instruction}"""
+        for instruction, flags, dssbs in attempts
+    )
+    return f"""
+    b       1f
+    .balign 2048
+2:  .fill   0x80, 4, 0               // 0x200: a synchronous exception of EL1
+    mrs     x12, nzcv
+    mrs     x13, s3_3_c4_c2_6
+    stp     x12, x13, [x11], #16
+    mrs     x12, elr_el1
+    add     x12, x12, #4
+    msr     elr_el1, x12
+    eret
+1:  adr     x0, 2b
+    msr     vbar_el1, x0
+    ldr     x11, ={TABLE:#x}
+    {lines}
+    ldr     x0, =0xC6000042
+    hvc     #0
+3:  b       3b
+    .ltorg
+    """
+
+
+@pytest.mark.qemu
+def test_state_of_the_processor_after_an_undefined_instruction(rig: Rig) -> None:
+    """The flags are what they were, SSBS is SCTLR_EL1.DSSBS (Arm ARM DDI 0487, AArch64.TakeException). Where QEMU's CPU
+    takes the exception itself, SSBS is the same; flags it clears.
+    """
+    cases = [(flags, dssbs) for flags in FLAGS for dssbs in (0, 1)]
+    attempts = [(instruction, *case) for case in cases for instruction in (BY_ENGINE, BY_CPU)]
+    code = assemble(state_program(attempts))
+    pages = {VM_RAM + offset: code[offset : offset + PAGE] for offset in range(0, len(code), PAGE)}
+    vm = start_vm(rig, 2, {**pages, TABLE: bytes([NOTHING]) * PAGE})
+    assert vm.run()[0] == EXITS["HOST_CALL"]
+    words = struct.unpack(f"<{4 * len(cases)}Q", vm.memory(TABLE, 32 * len(cases)))
+    assert list(zip(words[::4], words[1::4], strict=True)) == [(flags, dssbs * SSBS) for flags, dssbs in cases]
+    assert list(words[3::4]) == [dssbs * SSBS for _, dssbs in cases], "of the CPU's own exceptions"
+
+
 def aarch32_program(address: int, result: int) -> str:
     """Enters EL0 in AArch32, which loads from `address`; ESR_EL1 of the exception goes to `result`."""
     return f"""

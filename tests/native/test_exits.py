@@ -96,23 +96,32 @@ MODES = {
     "AArch32": (0x10, 0x600, 0x24),
 }
 """PSTATE.M, offset of the vector, exception class of a data abort (Arm ARM DDI 0487, D1.3)."""
-PAN, DIT, SPAN = 1 << 22, 1 << 24, 1 << 23
+FLAGS, PAN, DIT = 0xF << 28, 1 << 22, 1 << 24
+CLEARED = 1 << 23 | 1 << 21 | 1 << 20 | 3 << 10
+"""Of PSTATE: UAO, SS, IL and BTYPE, which an exception clears (AArch64.TakeException)."""
+SSBS, SPAN, DSSBS = 1 << 12, 1 << 23, 1 << 44
 
 
 @pytest.mark.parametrize(("mode", "offset", "seen"), MODES.values(), ids=MODES.keys())
 @pytest.mark.parametrize("keeps_pan", [False, True])
-@pytest.mark.parametrize("kept", [0, PAN, DIT], ids=["", "PAN", "DIT"])
+@pytest.mark.parametrize("default_ssbs", [False, True])
+@pytest.mark.parametrize(
+    "before",
+    [0, PAN, DIT, SSBS, CLEARED, *(1 << flag for flag in range(28, 32))],
+    ids=["", "PAN", "DIT", "SSBS", "cleared", "V", "C", "Z", "N"],
+)
 def test_an_exception_is_taken_as_the_architecture_says(
-    guest: Exceptions, mode: int, offset: int, seen: int, keeps_pan: bool, kept: int
+    guest: Exceptions, mode: int, offset: int, seen: int, keeps_pan: bool, default_ssbs: bool, before: int
 ) -> None:
     guest.set("VBAR_EL1", 0x4000_8000)
-    guest.set("SCTLR_EL1", keeps_pan * SPAN)
-    guest.poke(PSTATE, mode | kept | 1 << 30)
+    guest.set("SCTLR_EL1", keeps_pan * SPAN | default_ssbs * DSSBS)
+    guest.poke(PSTATE, mode | before)
     assert guest.take(EC_DATA, ISV | PERMISSION, RAM).kind == "resume"
     elr, spsr, esr, _ = guest.injected()
-    assert (elr, spsr, esr >> 26) == (RAM, mode | kept | 1 << 30, seen)
-    pan = kept & PAN if keeps_pan else PAN
-    assert (guest.word(PC), guest.word(PSTATE)) == (0x4000_8000 + offset, 0x3C5 | pan | kept & DIT)
+    assert (elr, spsr, esr >> 26) == (RAM, mode | before, seen)
+    pan = before & PAN if keeps_pan else PAN
+    expected = 0x3C5 | pan | before & (FLAGS | DIT) | default_ssbs * SSBS
+    assert (guest.word(PC), guest.word(PSTATE)) == (0x4000_8000 + offset, expected)
 
 
 def test_a_load_that_goes_nowhere(guest: Exceptions) -> None:

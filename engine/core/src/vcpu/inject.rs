@@ -17,10 +17,14 @@ const MODE_MASK: u64 = 0xf;
 const MODE_EL0: u64 = 0x0;
 const MODE_EL1H: u64 = 0x5;
 const DAIF: u64 = 0x3c0;
+const SSBS: u64 = 1 << 12;
 const PAN: u64 = 1 << 22;
 const DIT: u64 = 1 << 24;
+const NZCV: u64 = 0xf << 28;
 /// `SCTLR_EL1.SPAN`: leave PAN unchanged on an exception to EL1.
 const SPAN: u64 = 1 << 23;
+/// `SCTLR_EL1.DSSBS`, bit 44, is SSBS after an exception to EL1. Without `FEAT_SSBS` an exception return ignores SSBS.
+const DSSBS_TO_SSBS: u32 = 32;
 
 /// Kind of abort to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,13 @@ fn deliver<P: Processor>(p: P, from: Resumption, esr: u64, far: u64) -> Resumpti
         MODE_EL1H => 0x200,
         _ => 0x000,
     };
-    let pan = if p.system_control() & SPAN == 0 { PAN } else { from.pstate & PAN };
-    Resumption { pc: p.vector_base().wrapping_add(offset), pstate: MODE_EL1H | DAIF | pan | from.pstate & DIT }
+    let pc = p.vector_base().wrapping_add(offset);
+    Resumption { pc, pstate: entry_state(p.system_control(), from.pstate) }
+}
+
+/// PSTATE on entry to EL1 (`AArch64.TakeException`). TCO and ALLINT, of features that no domain sees, are zero.
+const fn entry_state(system_control: u64, from: u64) -> u64 {
+    let pan = if system_control & SPAN == 0 { PAN } else { from & PAN };
+    let ssbs = system_control >> DSSBS_TO_SSBS & SSBS;
+    MODE_EL1H | DAIF | pan | ssbs | from & (NZCV | DIT)
 }

@@ -69,7 +69,7 @@ def vm_runs(oracle: VcpuOracle, cpu: int, arguments: Arguments) -> None:
     random = Random(arguments["seed"])
     pick = random.choice
     system = {
-        "SCTLR_EL1": pick((0, 1 << 23)),
+        "SCTLR_EL1": pick((1 << 44, 1 << 23)),  # DSSBS, SPAN
         "VBAR_EL1": pick(VALUES) & -2048 & MASK,
         "CNTV_CTL_EL0": pick((0, 1, 2, 3, 5)),
         "CNTV_CVAL_EL0": pick(VALUES),

@@ -17,13 +17,17 @@ from . import frames, running
 IL, EXTERNAL_ABORT, SAME_EL = 1 << 25, 0x10, 1 << 26
 DATA, INSTRUCTION = 0x24 << 26, 0x20 << 26
 """Of ESR_EL1: a 32-bit instruction; a synchronous external abort; taken from EL1; class of an abort taken from EL0."""
-PAN, DIT, SPAN = 1 << 22, 1 << 24, 23
+PAN, DIT, NZCV, SSBS = 1 << 22, 1 << 24, 0xF << 28, 1 << 12
+SPAN, DSSBS = 23, 44
+"""Of PSTATE, masks; of SCTLR_EL1, numbers of bits."""
 EL1H, DAIF = 0x5, 0x3C0
 MAINTENANCE_INTID = 25
 
 
 def inject(t: VcpuTransaction, syndrome: Word, address: Word) -> None:
-    """The VM takes a synchronous exception to EL1. NZCV and SSBS are zero then."""
+    """The VM takes a synchronous exception to EL1 (Arm ARM DDI 0487, AArch64.TakeException). TCO and ALLINT, of
+    features that no VM sees, are zero then.
+    """
     pc, pstate = t.word(ContextWord.PC), t.word(ContextWord.PSTATE)
     t.set_system("ELR_EL1", pc)
     t.set_system("SPSR_EL1", pstate)
@@ -35,8 +39,10 @@ def inject(t: VcpuTransaction, syndrome: Word, address: Word) -> None:
         choose(field(pstate, 0, 4) == 0, 0x400, choose(field(pstate, 0, 4) == EL1H, 0x200, 0)),
     )
     t.set_word(ContextWord.PC, plus(t.system("VBAR_EL1"), vector))
-    pan = choose(bit(t.system("SCTLR_EL1"), SPAN), pstate & PAN, PAN)
-    t.set_word(ContextWord.PSTATE, EL1H | DAIF | pan | pstate & DIT)
+    control = t.system("SCTLR_EL1")
+    pan = choose(bit(control, SPAN), pstate & PAN, PAN)
+    ssbs = choose(bit(control, DSSBS), SSBS, 0)
+    t.set_word(ContextWord.PSTATE, EL1H | DAIF | pan | ssbs | pstate & (NZCV | DIT))
 
 
 def undefined(t: VcpuTransaction) -> None:
