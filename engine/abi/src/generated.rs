@@ -81,8 +81,6 @@ pub mod feature {
 pub mod death {
     /// An SError interrupt was attributed to the VM.
     pub const SERROR: u64 = 1;
-    /// An exception class that no VM should cause.
-    pub const UNEXPECTED_EXCEPTION: u64 = 2;
 }
 
 /// Function ids: x0 of a call.
