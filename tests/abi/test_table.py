@@ -95,12 +95,6 @@ def test_numbers_are_unique() -> None:
         assert len(set(numbers)) == len(numbers)
 
 
-@pytest.mark.parametrize("low", [0xFF])
-def test_counters_of_calls_do_not_collide(low: int) -> None:
-    indices = [call.id & low for call in ABI.calls if call.caller == "host"]
-    assert len(set(indices)) == len(indices)
-
-
 def test_ids_lie_in_the_vendor_hypervisor_range() -> None:
     for call in ABI.calls:
         fast, is_64bit, owner = call.id >> 31, call.id >> 30 & 1, call.id >> 24 & 0x3F

@@ -117,7 +117,7 @@ pub mod id {
     pub const VCPU_PUT: u64 = 0xC600000E;
     /// `log_read(offset)`, by the host: up to 64 bytes of the engine's log from byte `offset` (or the oldest kept); `next` is the offset to ask for next.
     pub const LOG_READ: u64 = 0xC600000F;
-    /// `stats(kind, index)`, by the host: counter summed over CPUs: kind 0 host calls by (id & 0xff), kind 1 exits by class, kind 2 boot stage ticks.
+    /// `stats(kind, index)`, by the host: kind 0: host calls, also refused ones, by id - 0xC6000000 (0 to 63); kind 1: exits by class; both summed over CPUs. Kind 2: the tick at which a boot stage was reached.
     pub const STATS: u64 = 0xC6000010;
     /// `map_block(vm, ipa, block)`, by the host: move a whole host block, zeroed, into the VM at `ipa`, both multiples of 2 MiB.
     pub const MAP_BLOCK: u64 = 0xC6000011;

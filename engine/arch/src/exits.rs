@@ -10,7 +10,7 @@ use bulkhead_core::vcpu::context::VcpuContext;
 use bulkhead_core::vcpu::exit::{self, Decision, Exit};
 use bulkhead_core::vcpu::run::{self, Claimed, Run};
 
-use crate::percpu::{COUNTED_CALLS, HostContext};
+use crate::percpu::HostContext;
 use crate::{Machine, gic, host, resident};
 
 /// What the assembly does after an exception of the VM: go on with it.
@@ -55,7 +55,7 @@ pub(crate) extern "C" fn host_exception(host: &HostContext) {
 pub(crate) extern "C" fn vcpu_run(host: &HostContext) -> *mut VcpuContext {
     // SAFETY: the only reference, for the duration of the call.
     let registers = unsafe { &mut *registers(host) };
-    host.calls[(bulkhead_abi::id::VCPU_RUN & 0xff) as usize % COUNTED_CALLS].count();
+    count_call(host, bulkhead_abi::id::VCPU_RUN);
     let [_, vcpu, reply, lr0, lr1, lr2, control, ..] = *registers;
     let run = Run { vcpu, reply, lists: [lr0, lr1, lr2], control };
     match run::claim(Machine, &run, resident::loaded(host)) {

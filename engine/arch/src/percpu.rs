@@ -8,11 +8,11 @@ use core::cell::UnsafeCell;
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use bulkhead_abi::VM_SLOTS;
+use bulkhead_abi::{CALLS, VM_SLOTS, id};
 
 use crate::layout;
 
-/// Host calls that are counted: the low byte of the id, below this.
+/// Ids of host calls that are counted, from that of `version`.
 pub const COUNTED_CALLS: usize = 64;
 /// Exit classes that are counted.
 pub const COUNTED_EXITS: usize = 16;
@@ -87,13 +87,21 @@ pub struct HostContext {
     pub loaded: Word,
     /// For each VM slot, index + 1 of the vCPU that ran here last; 0: none.
     pub last_vcpu: [Word; VM_SLOTS],
-    /// Host calls by the low byte of their id.
+    /// Host calls by their id, from that of `version`.
     pub calls: [Word; COUNTED_CALLS],
     /// Exits by class.
     pub exits: [Word; COUNTED_EXITS],
 }
 
 const _: () = assert!(size_of::<HostContext>() <= layout::CONTEXT_SIZE as usize);
+const _: () = {
+    let mut line = 0;
+    while line < CALLS.len() {
+        let counter = CALLS[line].id - id::VERSION;
+        assert!(!CALLS[line].by_host || counter < COUNTED_CALLS as u64, "each call of the host has a counter");
+        line += 1;
+    }
+};
 
 /// Address of the context of a CPU.
 #[inline(always)]

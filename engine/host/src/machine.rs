@@ -21,7 +21,7 @@ use crate::vcpu::{CpuRegisters, InStep};
 /// What the system counter shows at first; every reading adds one.
 const FIRST_COUNT: u64 = 0x1000;
 
-/// Calls that are counted, by the low byte of their id; as many as in `engine/arch`.
+/// Ids of host calls that are counted, from that of `version`; as many as in `engine/arch`.
 pub(crate) const COUNTED_CALLS: usize = 64;
 
 /// RAM, lock and history of a fake machine. Used by one thread at a time.

@@ -10,7 +10,7 @@ use crate::machine::COUNTED_CALLS;
 
 /// The log that every fake machine has.
 pub const LOG: &str = "[4096] bulkhead on a fake machine\n";
-/// Kinds of `stats`: host calls by the low byte of their id, exits by class, boot stages.
+/// Kinds of `stats`: host calls by their id from that of `version`, exits by class, boot stages.
 const COUNTERS: [u64; 3] = [COUNTED_CALLS as u64, exit::COUNT as u64, 8];
 
 /// What the image answers; those that firmware carries out do not exist here.

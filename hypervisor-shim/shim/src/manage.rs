@@ -5,7 +5,7 @@
 
 use crate::vm::{SLOTS, SLOTS_MAX, State};
 use crate::{build, devices, memory, schedule, teardown};
-use bulkhead_abi::{BootInfo, CALLS, exit};
+use bulkhead_abi::{BootInfo, CALLS, exit, id};
 use bulkhead_el1::hvc::{self, CallError};
 use bulkhead_el1::{cpu, probe};
 use bulkhead_link::message::{Answer, Refusal, Request};
@@ -128,7 +128,7 @@ fn stats(bad_frames: u64, reply: &mut Answer) {
     const STAGES_KIND: u64 = 2;
     reply.map("calls", |reply| {
         for call in CALLS.iter().filter(|call| call.by_host && !call.reserved) {
-            if let Ok([count]) = hvc::stats(CALLS_KIND, call.id & 0xff) {
+            if let Ok([count]) = hvc::stats(CALLS_KIND, call.id - id::VERSION) {
                 reply.u64(call.name, count);
             }
         }
