@@ -18,9 +18,11 @@ from bulkhead.machine.qemu import MIB, QemuConfig
 pytestmark = pytest.mark.qemu
 OWN = range(8)
 """Vectors for exceptions of EL2 itself, in both tables (Arm ARM DDI 0487, D1.3.1.5)."""
-IMPOSSIBLE = (9, 10, 11, 13, 14, 15)
-"""While the host runs: IRQ, FIQ and SError of EL1 and EL0, which go to EL1."""
-CASES = [("host", number) for number in (*OWN, *IMPOSSIBLE)] + [("vm", number) for number in OWN]
+WIDTH = range(12, 16)
+"""Vectors for a lower level in AArch32, in both tables: the level below is EL1, and HCR_EL2.RW makes it AArch64."""
+MASKED = (9, 10, 11)
+"""While the host runs: IRQ, FIQ and SError, which go to EL1."""
+CASES = [("host", number) for number in (*OWN, *MASKED, *WIDTH)] + [("vm", number) for number in (*OWN, *WIDTH)]
 SIZE = 0x80
 
 

@@ -86,7 +86,6 @@
 .global bulkhead_host_vectors
 bulkhead_host_vectors:
     own_exceptions
-.macro host_synchronous
     .balign 0x80
     caller_saved st
     forget_branches
@@ -95,12 +94,10 @@ bulkhead_host_vectors:
     cmp     x2, #0x16                // HVC
     b.ne    host_trap
     b       host_call
-.endm
-    host_synchronous
     engine_fault 9                   // IRQ, FIQ and SError go to EL1 while the host runs (IMO, FMO, AMO clear)
     engine_fault 10
     engine_fault 11
-    host_synchronous                 // AArch32 EL0, if the host goes there
+    engine_fault 12                  // for EL1 in AArch32, which HCR_EL2.RW excludes: AArch32 EL0 comes as above
     engine_fault 13
     engine_fault 14
     engine_fault 15
@@ -120,10 +117,10 @@ bulkhead_vm_vectors:
     vm_exception vm_interrupt
     vm_exception vm_fast_interrupt
     vm_exception vm_error
-    vm_exception vm_synchronous      // AArch32 EL0 of the VM
-    vm_exception vm_interrupt
-    vm_exception vm_fast_interrupt
-    vm_exception vm_error
+    engine_fault 12                  // for EL1 in AArch32, which HCR_EL2.RW excludes
+    engine_fault 13
+    engine_fault 14
+    engine_fault 15
 
 .text
 
