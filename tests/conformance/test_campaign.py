@@ -27,7 +27,7 @@ MANY, SHORT = 5000, 700
 
 
 def test_every_step_is_the_specified_one() -> None:
-    findings = campaign.on_qemu(MANY, seed=1)
+    findings = campaign.main("qemu", calls=MANY, seed=1)
     assert findings.calls >= MANY
     assert findings.successes > 0.3 * findings.calls
     assert len(findings.missing) <= 4, findings.missing
@@ -61,7 +61,7 @@ def test_every_backend_is_run_whatever_becomes_of_another(monkeypatch: pytest.Mo
 
 
 def test_what_the_host_sees_over_a_line_is_as_specified() -> None:
-    findings = campaign.on_metal(SHORT, seed=1)
+    findings = campaign.main("metal", calls=SHORT, seed=1)
     assert findings.calls >= SHORT
     assert findings.successes > 0.3 * findings.calls
     assert len(findings.missing) <= 40, findings.missing

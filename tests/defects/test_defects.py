@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from bulkhead.defects import Defect, Finder
 from bulkhead.defects.catalogue import TESTS, load
-from bulkhead.defects.cli import KIND
-from bulkhead.defects.hunt import Verdict, hunt, search
+from bulkhead.defects.cli import KIND, keep
+from bulkhead.defects.hunt import Finding, Verdict, hunt, search
 from bulkhead.image import variant
 from bulkhead.report import baselines
 from bulkhead.report.results import engine_hash
@@ -31,6 +33,14 @@ def draw() -> list[Defect]:
         if len(chosen) < SAMPLE and (one.found_by.backend == "host" or booted < BOOTED):
             chosen.append(one)
     return chosen
+
+
+@pytest.fixture(scope="module")
+def findings() -> Iterator[list[Finding]]:
+    """What has become of those that were looked for, which the report shows."""
+    begin, found = time.monotonic(), list[Finding]()
+    yield found
+    keep(found, time.monotonic() - begin)
 
 
 def test_there_are_enough_of_them_against_every_promise() -> None:
@@ -63,8 +73,9 @@ def test_an_engine_without_a_defect_survives() -> None:
 @pytest.mark.qemu
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(SAMPLE))
-def test_one_of_a_sample_is_found(number: int) -> None:
+def test_one_of_a_sample_is_found(findings: list[Finding], number: int) -> None:
     finding = hunt(draw()[number])
+    findings.append(finding)
     print(f"{finding.defect}: {finding.by}\n{finding.step}")
     assert finding.verdict is Verdict.FOUND, f"{finding.defect}: {finding.verdict.value}: {finding.step}"
 

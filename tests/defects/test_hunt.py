@@ -63,7 +63,7 @@ def test_a_defect_that_is_not_found_fails_the_run(
     monkeypatch.setattr(cli, "hunt", lambda one: Finding(one, verdict, "nobody", "nothing", 0))
     with pytest.raises(CheckFailed, match="1 of 1 defects are not found: entry_before_record"):
         cli.main("entry_before_record")
-    kept = results.read(tmp_path / "defects-sample.json").data["defects"]
+    kept = results.read(tmp_path / "defects-all.reduced.json").data["defects"]
     assert [(one["name"], one["found"]) for one in kept] == [("entry_before_record", False)]
 
 

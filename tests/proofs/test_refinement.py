@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
@@ -12,14 +13,14 @@ import pytest
 from bulkhead.image.build import Images
 from bulkhead.prove.binding import bind
 from bulkhead.prove.certificate import Records, certificate, check_same_code
-from bulkhead.prove.cli import PROOFS
+from bulkhead.prove.cli import CERTIFICATE, PROOFS
 from bulkhead.prove.exec.errors import ProofFailed
 from bulkhead.prove.exec.image import Image
 from bulkhead.prove.isolation import prove_step
 from bulkhead.prove.leaf_proof import prove as prove_leaf
 from bulkhead.prove.preservation import Preservation
 from bulkhead.prove.refinement import Refinement
-from bulkhead.prove.theorems import REFINED, VM_STEPS, Theorem, theorems
+from bulkhead.prove.theorems import REFINED, VM_STEPS, Evidence, Theorem, theorems
 from bulkhead.prove.vm_step import VmStep
 from bulkhead.spec import CALLS, STEPS, State, Transaction
 from bulkhead.spec.calls import DEFINITIONS, STEP_DEFINITIONS
@@ -33,12 +34,37 @@ pytestmark = pytest.mark.slow
 STEP = 4
 
 
+@dataclass
+class Seen:
+    """What has become of the theorems so far."""
+
+    proved: dict[Theorem, Evidence] = field(default_factory=dict)
+    failed: dict[Theorem, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def seen(image: Image, images: Images) -> Iterator[Seen]:
+    """Once it is of all theorems it is a certificate, as of `inv prove`."""
+    found = Seen()
+    yield found
+    if len(found.proved) + len(found.failed) == len(list(theorems())):
+        record = certificate(image, images.image, images.toolchain, found.proved, found.failed)
+        CERTIFICATE.write_text(json.dumps(record, indent=1) + "\n")
+
+
 @pytest.mark.parametrize("theorem", list(theorems()), ids=lambda theorem: theorem.name)
-def test_theorem(image: Image, theorem: Theorem) -> None:
+def test_theorem(image: Image, seen: Seen, theorem: Theorem) -> None:
     """Proved, unless a proof with the same inputs is on record."""
     records = Records(PROOFS, image)
-    if records.find(theorem) is None:
-        records.keep(theorem, theorem.prove(image))
+    evidence = records.find(theorem)
+    if evidence is None:
+        try:
+            evidence = theorem.prove(image)
+        except ProofFailed as failure:
+            seen.failed[theorem] = failure.explanation or str(failure)
+            raise
+        records.keep(theorem, evidence)
+    seen.proved[theorem] = evidence
 
 
 def test_proved_code_is_what_boots(image: Image, images: Images) -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bulkhead.report import judge, page, results, table
-from bulkhead.report.judge import EXPECTED, Line, Verdict
+from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.provision import checks
+from bulkhead.report import baselines, certificate, overview, page, results, table
+from bulkhead.report.judge import Verdict
+from bulkhead.report.overview import WANTED, Line, Wanted
 
 CONFORM = {
     "backend": "qemu", "calls": 100, "successes": 30, "sequences": 2, "unreachable": ["map: SUCCESS"],
@@ -30,18 +34,22 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     "histories": {"histories": 5, "explained": 5, "calls": 20},
     "defects": {"defects": [{**DEFECT, "found": True}]},
     "coverage": {"scope": "core", "on": "host", "files": {"engine/core/src/lib.rs": FILE}},
-    "fuzz": {"executions": 1000, "corpus": 10, "features": 20},
+    "fuzz": {"executions": 1000, "corpus": 10, "features": 20, "differences": 0},
     "sanitize": {"crates": 20, "calls": "300 passed", "threads": {"a storm": 3}},
     "attacks": {"attacks": [{"name": "theft", "refused": True, "reached": "a fault"}]},
+    "storms": {"storms": 8, "total": {"calls": 1000}},
+    "proofs": {"proved": [{"subject": "map", "claim": "refinement", "seconds": 2.0}], "failed": []},
 }
 BAD: Mapping[str, Mapping[str, Any]] = {
     "tests": {**GOOD["tests"], "failures": [{"test": "test_c", "phase": "call", "text": "<b>", "replay": "pytest c"}]},
     "histories": {"histories": 5, "explained": 4, "calls": 20},
     "defects": {"defects": [{**DEFECT, "found": False, "command": "inv defects --name no_scrub"}]},
     "coverage": {"scope": "core", "on": "host", "files": {"a.rs": {**FILE, "missing": [[1, ""]]}}},
-    "fuzz": {"executions": 0, "corpus": 0, "features": 0},
+    "fuzz": {**GOOD["fuzz"], "differences": 1, "failures": ["map differs"]},
     "sanitize": {"crates": 0, "calls": "", "threads": {}},
     "attacks": {"attacks": [{"name": "theft", "refused": False, "reached": "", "command": "inv attack --name theft"}]},
+    "storms": {"storms": 0, "total": {"calls": 0}},
+    "proofs": {**GOOD["proofs"], "failed": [{"subject": "map", "claim": "P4", "why": "frame 7 has two owners"}]},
 }
 INNER = """
 import pytest
@@ -58,26 +66,46 @@ def test_wrong(bulkhead_machine): bulkhead_machine.refuses("map", "TABLE_MISSING
 """
 
 
+NAMED = """
+import pathlib, time, pytest
+@pytest.mark.parametrize("number", range(4))
+def test_named(number):
+    deadline = time.monotonic() + 10
+    while f"::test_named[{number}]" not in pathlib.Path("output").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+"""
+
+
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results go to a directory of the test, about an engine 'a'; the specification knows two pairs."""
     monkeypatch.setenv(results.PLACE, str(tmp_path / "results"))
     monkeypatch.setattr(results, "_shipped_hash", lambda anew: "a")
     monkeypatch.setattr(results, "_native_hash", lambda: "a")
+    monkeypatch.setattr(baselines, "DIRECTORY", tmp_path / "baselines")
+    monkeypatch.setattr(certificate.read, "__defaults__", (tmp_path / "certificate.json",))
+    (tmp_path / "baselines").mkdir()
     known = {"map: 1. INVALID_ARGUMENT(1)": "", "map: 2. NOT_FOUND": "", "map: SUCCESS": "a page has a mode"}
     monkeypatch.setattr("bulkhead.report.pairs.specified", lambda: known)
     return tmp_path
 
 
 def line(kind: str, data: Mapping[str, Any], variant: str = "qemu") -> Line:
-    results.write(kind, variant, data, command=f"inv {kind}")
-    return judge.line_of(results.read(results.directory() / f"{kind}-{variant}.json"))
+    path = results.write(kind, variant, data, command=f"inv {kind}")
+    return overview.line((kind, variant), Wanted(kind, ""), [results.read(path)])
+
+
+def row(title: str) -> Line:
+    """The line of the overview with this title."""
+    (found,) = [one for one in overview.overview(overview.gather()[0]) if one.what == title]
+    return found
 
 
 def shown() -> tuple[str, str]:
     """The table and the page."""
-    found, broken = judge.gather()
-    lines = [*judge.overview(found), *broken]
+    found, broken = overview.gather()
+    lines = [*overview.overview(found), *broken]
     console = Console(file=io.StringIO(), width=200)
     table.show(lines, found, console)
     assert isinstance(console.file, io.StringIO)
@@ -85,11 +113,11 @@ def shown() -> tuple[str, str]:
 
 
 def test_without_results_everything_is_missing() -> None:
-    lines = judge.overview([])
-    assert [one.verdict for one in lines[: len(EXPECTED)]] == [Verdict.MISSING] * len(EXPECTED)
+    lines = overview.overview([])
+    assert [one.verdict for one in lines] == [Verdict.MISSING] * len(WANTED)
     terminal, html = shown()
-    assert terminal.count("no result") == len(EXPECTED)
-    assert html.count("No result:") == 9
+    assert terminal.count("no result") == len(WANTED)
+    assert html.count("No result:") == 11
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -107,13 +135,81 @@ def test_a_result_without_what_its_kind_needs_is_wrong_and_harms_no_other(kind: 
 def test_a_result_about_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     results.write("fuzz", "host", GOOD["fuzz"], command="inv fuzz")
     monkeypatch.setattr(results, "_native_hash", lambda: "b")
-    assert judge.line_of(results.read_all()[0]).verdict is Verdict.STALE
+    assert row("fuzzing, host").verdict is Verdict.STALE
     assert "about another engine" in shown()[1]
+
+
+def histories(count: int, when: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of them; a full one has 5,000."""
+    monkeypatch.setattr("time.time", lambda: when)
+    data = {"histories": count, "explained": count, "calls": 4 * count}
+    results.write("histories", "qemu", data, command=f"inv histories --count {count}", reduced=count < 5000)
+
+
+def test_a_reduced_run_says_so_and_replaces_no_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories(500, 1.0, monkeypatch)
+    alone = row("histories")
+    assert (alone.verdict, alone.reduced, alone.full) == (Verdict.REDUCED, True, "none for this engine")
+    assert "reduced: 500 of 500 histories" in shown()[0]
+    histories(5000, 2.0, monkeypatch)
+    full = row("histories")
+    assert (full.verdict, full.reduced) == (Verdict.FINE, False)
+    histories(400, 3.0, monkeypatch)
+    both = row("histories")
+    assert (both.verdict, both.reduced) == (Verdict.FINE, True)
+    assert (both.figure.split()[0], both.full.split()[0]) == ("400", "5,000")
+    assert both.command == "inv histories --count 5000"
+
+
+def test_a_record_of_a_full_run_counts_for_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    baselines.keep("histories", {"histories": 5000, "explained": 5000})
+    baselines.keep("marathons", {"marathons": 3})
+    (baselines.DIRECTORY / "limits.json").write_text('{"instructions": 75}')
+    assert row("histories").verdict is Verdict.FINE
+    histories(500, 1.0, monkeypatch)
+    assert (row("histories").verdict, row("histories").full) == (
+        Verdict.FINE, "kept: 5,000 of 5,000 histories explained",
+    )  # fmt: skip
+    assert row("marathons").verdict is Verdict.FINE
+    monkeypatch.setattr(results, "_shipped_hash", lambda anew: "b")
+    histories(500, 2.0, monkeypatch)
+    assert (row("histories").verdict, row("marathons").verdict) == (Verdict.REDUCED, Verdict.STALE)
+    assert "another engine" in row("histories").full
+
+
+def test_a_full_run_that_failed_is_not_hidden_by_a_reduced_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckFailed), results.failing("histories", "qemu", command="inv histories --seed 7"):
+        raise CheckFailed("no order explains this", where="a story")
+    assert row("histories").verdict is Verdict.WRONG
+    histories(500, time.time() + 1, monkeypatch)
+    assert row("histories").verdict is Verdict.WRONG
+    terminal, html = shown()
+    assert "no order explains this" in terminal and "inv histories --seed 7" in terminal
+    assert "where: a story" in html
+
+
+def test_what_is_no_failed_check_leaves_no_result() -> None:
+    with pytest.raises(InvalidInput), results.failing("histories", "qemu", command="inv histories"):
+        raise InvalidInput("no such line")
+    assert results.read_all() == []
+
+
+def test_the_certificate_is_a_result(tmp_path: Path) -> None:
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"elf_sha256": "a", **GOOD["proofs"]}))
+    assert (row("proofs").verdict, row("proofs").figure) == (Verdict.FINE, "1 theorems proved, 0 failed")
+    path.write_text(json.dumps({"elf_sha256": "b", **GOOD["proofs"]}))
+    assert row("proofs").verdict is Verdict.STALE
+    path.write_text(json.dumps({"elf_sha256": "a", **BAD["proofs"]}))
+    assert row("proofs").verdict is Verdict.WRONG
+    assert "frame 7 has two owners" in shown()[1]
+    path.write_text("{")
+    assert "the certificate cannot be read" in shown()[0]
 
 
 def test_pairs() -> None:
     assert line("conform", CONFORM).verdict is Verdict.PARTLY
-    assert "2 of 3 pairs, each at least 3 times; 100 calls, 30% succeed" in line("conform", CONFORM).figure
+    assert "2 of 3 pairs, the rarest seen 3 times; 100 calls, 30% succeed" in line("conform", CONFORM).figure
     seen = {**CONFORM["pairs"], "map: 2. NOT_FOUND": 1}  # type: ignore[dict-item]
     assert line("conform", {**CONFORM, "pairs": seen}).verdict is Verdict.FINE
     assert line("conform", {**CONFORM, "pairs": {**seen, "map: SUCCESS": 1}}).verdict is Verdict.WRONG
@@ -140,7 +236,7 @@ def test_failures_with_their_commands() -> None:
     for kind, data in BAD.items():
         results.write(kind, "all", data, command=f"inv {kind}")
     terminal, html = shown()
-    for command in ("pytest c", "inv defects --name no_scrub", "inv attack --name theft"):
+    for command in ("pytest c", "inv proofs", "inv defects --name no_scrub", "inv attack --name theft"):
         assert command in terminal
         assert command in html
     assert "no reason given" in html
@@ -185,6 +281,20 @@ def test_the_page_is_whole_and_alone() -> None:
     assert (parser.open, parser.loaded) == ([], [])
     assert "url(" not in html
     assert "@import" not in html
+
+
+@pytest.mark.slow
+def test_the_name_of_a_test_is_printed_before_it_runs(tmp_path: Path) -> None:
+    """Each of these passes only if its name is in the output while it runs; with the command of `inv test --fast`."""
+    (tmp_path / "test_named.py").write_text(NAMED)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    xdist_group\n")
+    command = checks._pytest(fast=True, backend="host").command
+    with (tmp_path / "output").open("w") as output:
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, timeout=100, check=False
+        )
+    assert done.returncode == 0, (tmp_path / "output").read_text()
+    assert "4 passed" in (tmp_path / "output").read_text()
 
 
 @pytest.mark.slow

@@ -41,9 +41,10 @@ CALLS = (
 def main() -> None:
     """Both. Raises CheckFailed with what a sanitizer says."""
     start = time.monotonic()
-    crates = address_of_crates()
-    calls = address_of_calls()
-    tallies = threads()
+    with results.failing("sanitize", "host", command="inv sanitize"):
+        crates = address_of_crates()
+        calls = address_of_calls()
+        tallies = threads()
     say(f"address: {crates} tests of the crates, {calls}; thread: {tallies}")
     results.write("sanitize", "host", {"crates": crates, "calls": calls, "threads": tallies},
                   command="inv sanitize", seconds=time.monotonic() - start)  # fmt: skip

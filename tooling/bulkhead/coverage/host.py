@@ -45,13 +45,13 @@ WORKLOAD = (
 def main() -> None:
     """Runs the workload, prints and writes what it covers. Raises CheckFailed if that is too little or unexplained."""
     start = time.monotonic()
-    found = measure(flavours.build(flavours.COVERAGE), WORKLOAD)
+    variant, command = f"{SCOPE}_{ON}", "inv coverage --on host"
+    with results.failing("coverage", variant, command=command, native=True):
+        found = measure(flavours.build(flavours.COVERAGE), WORKLOAD)
     missing, wrong = explained.explain(found, SOURCES, explained.load(SCOPE))
     files, seconds = report(found, missing), time.monotonic() - start
     data = {"scope": SCOPE, "on": ON, "files": files}
-    results.write(
-        "coverage", f"{SCOPE}_{ON}", data, command="inv coverage --on host", seconds=seconds, native=True
-    )
+    results.write("coverage", variant, data, command=command, seconds=seconds, native=True)
     for name, entry in files.items():
         print(f"  {name}: {entry['covered']} of {entry['lines']} lines, "
               f"{entry['covered_branches']} of {entry['branches']} branches")  # fmt: skip

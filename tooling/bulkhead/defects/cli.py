@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -39,21 +40,23 @@ def main(name: str = "", *, listing: bool = False, jobs: int = 2, record: bool =
         return
     start = time.monotonic()
     findings = show(console, chosen, jobs)
-    data = {"defects": [told(finding) for finding in findings]}
-    path = results.write(
-        KIND,
-        "sample" if names else "all",
-        data,
-        command=f"inv defects{f' --name {name}' if name else ''}",
-        seconds=round(time.monotonic() - start, 1),
-        native=False,
-    )
+    path = keep(findings, time.monotonic() - start)
     summarise(console, findings)
     wrong = [finding.defect.name for finding in findings if finding.verdict is not Verdict.FOUND]
     if wrong:
         raise CheckFailed(f"{len(wrong)} of {len(findings)} defects are not found: {', '.join(wrong)}", where=path)
     if record and not names:
         baselines.keep(KIND, claim(findings))
+
+
+def keep(findings: Sequence[Finding], seconds: float) -> Path:
+    """As a result for the report: a reduced one unless it is of all defects."""
+    names = [finding.defect.name for finding in findings]
+    full = len(names) == len(catalogue.load())
+    return results.write(
+        KIND, "all", {"defects": [told(finding) for finding in findings]}, seconds=round(seconds, 1), native=False,
+        command="inv defects" if full else f"inv defects --name {','.join(names)}", reduced=not full,
+    )  # fmt: skip
 
 
 def told(finding: Finding) -> dict[str, Any]:

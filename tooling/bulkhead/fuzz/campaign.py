@@ -37,6 +37,8 @@ LONGEST = 400
 """Bytes of an input."""
 _ALWAYS = (f"-max_len={LONGEST}", "-rss_limit_mb=0")
 SPARE_SECONDS = 300
+FULL = 1.0
+"""Minutes of a run that is not reduced."""
 _COUNTERS = (
     "-Cpasses=sancov-module", "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters", "-Cllvm-args=-sanitizer-coverage-pc-table",
@@ -66,15 +68,17 @@ def main(*, minutes: float, keep: bool = False) -> None:
     grown.mkdir(parents=True, exist_ok=True)
     outcome = fuzz([grown, CORPUS], [f"-max_total_time={int(60 * minutes)}"], seconds=60 * minutes)
     seconds = time.monotonic() - start
+    found = [told(outcome)] if outcome.difference else []
     data = {"executions": outcome.executions, "corpus": outcome.corpus, "features": outcome.features,
-            "edges": outcome.edges, "differences": int(bool(outcome.difference))}  # fmt: skip
-    results.write("fuzz", "host", data, command=f"inv fuzz --minutes {minutes:g}", seconds=seconds)
+            "edges": outcome.edges, "differences": len(found), "failures": found}  # fmt: skip
+    results.write("fuzz", "host", data, command=f"inv fuzz --minutes {minutes:g}", seconds=seconds,
+                  reduced=minutes < FULL)  # fmt: skip
     say(
         f"{outcome.executions} executions, {outcome.edges} edges, {outcome.features} features, {outcome.corpus} inputs"
     )
-    if outcome.difference:
+    if found:
         raise CheckFailed(
-            told(outcome), hint="the input is a regression test from now on: keep it with the fix"
+            found[0], hint="the input is a regression test from now on: keep it with the fix"
         )
     if keep:
         keep_corpus(grown)

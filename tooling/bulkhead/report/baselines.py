@@ -35,3 +35,8 @@ def kept(kind: str) -> dict[str, Any] | None:
     if record.pop(ENGINE) != engine_hash():
         raise CheckFailed("this record is about another engine", where=path, hint="run `inv soak` again, or remove it")
     return record
+
+
+def names_an_engine(path: Path) -> bool:
+    """Whether a file of this directory is a record about one engine; others hold limits for every engine."""
+    return ENGINE in json.loads(path.read_text())

@@ -3,6 +3,8 @@
 Each file is one JSON object: the data of its kind, and the facts without which no figure can be trusted: which engine
 it is about (SHA-256), when it was found, in how many seconds, and the command that finds it again. Outside a checkout
 they lie in `bulkhead-results/` of the working directory; `BULKHEAD_RESULTS` names another place.
+
+A reduced run, as tests make, has a file of its own (`<kind>-<variant>.reduced.json`): it replaces no full one.
 """
 
 from __future__ import annotations
@@ -10,29 +12,32 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bulkhead.conformance.backends import native as native_build
-from bulkhead.errors import InvalidInput
+from bulkhead.errors import CheckFailed, InvalidInput
 from bulkhead.image import build
 from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
 
 PLACE = "BULKHEAD_RESULTS"
 """Environment variable that names the directory of the results."""
-_FACTS = ("kind", "variant", "engine", "native", "when", "seconds", "command")
+_FACTS = ("kind", "variant", "reduced", "engine", "native", "when", "seconds", "command")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one run has found. `engine` is the SHA-256 of what it ran on: the shipped ELF file, or the library of the
-    host build if `native`; `when` is in seconds since 1970, UTC; `command` finds it again."""
+    """What one run has found; `reduced`: less than a full run. `engine` is the SHA-256 of what it ran on: the shipped
+    ELF file, or the library of the host build if `native`; `when` is in seconds since 1970, UTC; `command` finds it
+    again."""
 
     kind: str
     variant: str
+    reduced: bool
     engine: str
     native: bool
     when: float
@@ -83,6 +88,7 @@ def write(
     command: str,
     seconds: float | None = None,
     native: bool | None = None,
+    reduced: bool = False,
 ) -> Path:
     """Keep what a run has found; the file. `kind` and `variant` (for example the backend) name it.
 
@@ -98,13 +104,25 @@ def write(
         )
     if native is None:
         native = "host" in (data.get("backend"), variant)
-    facts = (kind, variant, engine_hash(native=native), native, time.time(), seconds, command)
-    path = directory() / f"{kind}-{variant}.json"
+    facts = (kind, variant, reduced, engine_hash(native=native), native, time.time(), seconds, command)
+    path = directory() / f"{kind}-{variant}{'.reduced' if reduced else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps({**dict(zip(_FACTS, facts, strict=True)), **data}, indent=1) + "\n")
     fresh.replace(path)
     return path
+
+
+@contextmanager
+def failing(
+    kind: str, variant: str, *, command: str, native: bool | None = None, reduced: bool = False
+) -> Iterator[None]:
+    """A run that ends by CheckFailed leaves a result that says so, in place of an earlier one that was well."""
+    try:
+        yield
+    except CheckFailed as error:
+        write(kind, variant, {"failures": [str(error)]}, command=command, native=native, reduced=reduced)
+        raise
 
 
 def read(path: Path) -> Result:

@@ -20,6 +20,8 @@ from .search import Unexplained
 CPUS = (2, 4)
 """Numbers of CPUs, and the share of histories that the larger one gets."""
 SHARE_OF_FOUR = 0.1
+FULL = 5000
+"""Histories of a full run."""
 TRIES = 300
 """How often a saved program is carried out."""
 
@@ -30,23 +32,32 @@ def main(number: int, seed: int = 0, replay: str = "", keep: bool = False) -> No
     Raises CheckFailed, with the story and how to repeat it, if a history has no explanation.
     """
     if replay:
-        return again(Path(replay))
+        again(Path(replay))
+    else:
+        carry_out(number, seed or secrets.randbelow(1 << 32), keep=keep)
+
+
+def carry_out(number: int, seed: int, *, keep: bool = False) -> dict[int, Counts]:
+    """So many histories, kept for the report: what was seen, by number of CPUs. Raises as `main`."""
     if number < 1:
         raise InvalidInput(f"{number} histories", hint="at least one")
-    seed = seed or secrets.randbelow(1 << 32)
     began = time.monotonic()
-    counts = Counts()
     command = f"inv histories --count {number} --seed {seed}"
     images = build("pinned", "payload")
     of_four = int(number * SHARE_OF_FOUR)
-    for cpus, share in zip(CPUS, (number - of_four, of_four), strict=True):
-        run(images, cpus, share, f"{seed}/{cpus}", counts)
+    by_cpus = {cpus: Counts() for cpus in CPUS}
+    with results.failing("histories", "qemu", command=command, reduced=number < FULL):
+        for cpus, share in zip(CPUS, (number - of_four, of_four), strict=True):
+            run(images, cpus, share, f"{seed}/{cpus}", by_cpus[cpus])
     seconds = time.monotonic() - began
-    results.write("histories", "qemu", summary(counts), command=command, seconds=seconds)
+    data = summary(sum(by_cpus.values(), Counts()))
+    results.write("histories", "qemu", data, command=command, seconds=seconds, reduced=number < FULL)
     if keep:
-        baselines.keep("histories", {**summary(counts), "seed": seed})
-    print(f"{describe(counts)}; {seconds:.0f} s; seed {seed}")
-    return None
+        baselines.keep("histories", {**data, "seed": seed})
+    for cpus, counts in by_cpus.items():
+        print(f"{cpus} CPUs: {describe(counts)}")
+    print(f"{seconds:.0f} s; seed {seed}")
+    return by_cpus
 
 
 def run(images: Images, cpus: int, number: int, seed: str, counts: Counts) -> None:

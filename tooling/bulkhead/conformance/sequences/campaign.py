@@ -49,6 +49,8 @@ BESIDE = "such steps are random on the host backend only"
 """Why pairs of vCPUs and of calls beside ownership are not counted here."""
 SHORT = 2000
 """Steps of the short form, on metal."""
+FULL = {"qemu": ALL, "metal": SHORT}
+"""Steps of a run that is not reduced."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,9 @@ def conclude(findings: Findings, calls: int, seconds: float) -> Path:
     have been seen.
     """
     where = results.write(
-        "conform", findings.backend, findings.data(), command=findings.command(calls), seconds=seconds
-    )
+        "conform", findings.backend, findings.data(), command=findings.command(calls), seconds=seconds,
+        reduced=calls < FULL[findings.backend],
+    )  # fmt: skip
     if findings.lost:
         raise CheckFailed("\n".join(findings.lost), where=findings.command(calls))
     if calls >= ALL and findings.missing:
@@ -221,20 +224,20 @@ def main(
     serial: str = PSEUDO_TERMINAL,
     power: str = "",
     record: bool = False,
-) -> None:
-    """Runs, prints and keeps it; without `calls`, as many as the backend is worth; with `record`, a full run on `qemu`
-    becomes the claim that tests check. CheckFailed at a difference.
+) -> Findings:
+    """Runs, prints, keeps and gives back what was found; without `calls`, as many as the backend is worth; with
+    `record`, a full run on `qemu` becomes the claim that tests check. CheckFailed at a difference.
     """
     started = time.monotonic()
-    match backend:
-        case "qemu":
-            calls = calls or ALL
+    if backend not in FULL:
+        raise InvalidInput(f"there is no backend '{backend}'", hint=f"choose from {', '.join(NAMES)}")
+    calls, seed = calls or FULL[backend], seed or secrets.randbelow(1 << 32)
+    again = Findings(backend, seed, {}).command(calls)
+    with results.failing("conform", backend, command=again, reduced=calls < FULL[backend]):
+        if backend == "qemu":
             findings = on_qemu(calls, seed, thorough=thorough)
-        case "metal":
-            calls = calls or SHORT
+        else:
             findings = on_metal(calls, seed, serial=serial, power=power)
-        case _:
-            raise InvalidInput(f"there is no backend '{backend}'", hint=f"choose from {', '.join(NAMES)}")
     seconds = time.monotonic() - started
     where = conclude(findings, calls, seconds)
     seen = len(findings.counts)
@@ -248,6 +251,7 @@ def main(
     print(f"results: {where}")
     if record and backend == "qemu" and calls >= ALL:
         baselines.keep(KEPT, claim(findings))
+    return findings
 
 
 def claim(findings: Findings) -> dict[str, Any]:

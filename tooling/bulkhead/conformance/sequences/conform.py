@@ -91,7 +91,7 @@ def show(plan: Plan) -> Found:
         task = progress.add_task(f"{plan.backend}, seed {plan.seed}", total=plan.calls)
         found = conform_host.run(plan, lambda calls: progress.update(task, completed=calls))
     seconds = time.monotonic() - start
-    results.write(KIND, plan.backend, told(plan, found), command=plan.command, seconds=round(seconds, 1))
+    keep(plan, found, round(seconds, 1))
     console.print(table(found, coverable.table()))
     for pair, elsewhere in coverable.ELSEWHERE.items():
         console.print(f"not of single steps: {pair}: {elsewhere}")
@@ -100,6 +100,12 @@ def show(plan: Plan) -> Found:
         f"{found.machines.total():,} machines, {found.share:.0%} succeed; {seconds:.0f} s; again: {plan.command}"
     )
     return found
+
+
+def keep(plan: Plan, found: Found, seconds: float | None = None) -> None:
+    """As a result for the report."""
+    data, full = told(plan, found), plan.calls >= FULL
+    results.write(KIND, plan.backend, data, command=plan.command, seconds=seconds, reduced=not full)
 
 
 def check(plan: Plan, found: Found, *, record: bool = False, place: Path | None = None) -> None:

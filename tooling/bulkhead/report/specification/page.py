@@ -24,7 +24,7 @@ from bulkhead.prove import transitions
 from bulkhead.prove.certificate import specification_digest
 from bulkhead.provision.paths import REPOSITORY
 from bulkhead.report import results
-from bulkhead.report.judge import CERTIFICATE
+from bulkhead.report.certificate import CERTIFICATE
 from bulkhead.report.page import environment
 from bulkhead.report.specification import diagram
 from bulkhead.report.specification.watch import Condition, Effect, watch
