@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from bulkhead.commands import command, conform, doctor, flash, report, run
+from bulkhead.commands import at_least, command, conform, doctor, flash, report, run
 
 __all__ = ["conform", "doctor", "flash", "report", "run"]  # tasks that need no checkout
 
@@ -66,6 +66,7 @@ def attack(_: Context, name: str = "", self_check: bool = False, list: bool = Fa
 @command
 def defects(_: Context, name: str = "", list: bool = False, jobs: int = 2, record: bool = False) -> None:
     """Seed engines with one defect each (`--name`: names, families), and find it; `--record` keeps a full run."""
+    at_least(1, jobs=jobs)
     from bulkhead.defects import cli
 
     cli.main(name, listing=list, jobs=jobs, record=record)
@@ -90,6 +91,7 @@ def soak(
 ) -> None:
     """Storms, histories and `booted` specified steps on the booted engine, then calls on the host backend; storms and
     calls go on where they were interrupted."""
+    at_least(0, calls=calls, storms=storms, histories=histories, booted=booted)
     from bulkhead.conformance.sequences import soak as conformance
     from bulkhead.provision import checks
 
@@ -133,8 +135,9 @@ def sanitize(_: Context) -> None:
 
 
 @command
-def fuzz(_: Context, minutes: float = 1, keep: bool = False, replay: str = "") -> None:
+def fuzz(_: Context, minutes: float = 1.0, keep: bool = False, replay: str = "") -> None:
     """Fuzz the host build against the specification; `--keep` what is new, `--replay` one input or a directory."""
+    at_least(0.1, minutes=minutes)
     from bulkhead.fuzz import campaign
 
     if replay:

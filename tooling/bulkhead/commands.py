@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,10 @@ from invoke.tasks import task
 from bulkhead.errors import BulkheadError, InvalidInput
 
 
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of the operating system that say where nothing can be written: no defects of this program."""
+
+
 def command(function: Callable[..., int | None]) -> Any:
     """Make a function a task: its number is the exit status, known errors end it with their message alone."""
 
@@ -25,6 +30,10 @@ def command(function: Callable[..., int | None]) -> Any:
             status = function(*args, **kwargs)
         except BulkheadError as error:
             raise ended_by(error) from error
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            raise ended_by(no_place(error)) from error
         except KeyboardInterrupt:
             raise Exit("bulkhead: interrupted", code=130) from None
         if status:
@@ -36,6 +45,23 @@ def command(function: Callable[..., int | None]) -> Any:
 def ended_by(error: BulkheadError) -> Exit:
     """The end of a program by a known error: its message, and 2 as the status if the user's input was wrong."""
     return Exit(f"bulkhead: {error}", code=2 if isinstance(error, InvalidInput) else 1)
+
+
+def no_place(error: OSError) -> BulkheadError:
+    """A full disk, or a directory that this user may not write to, in the words of this project."""
+    return BulkheadError(
+        f"a file cannot be written or opened: {error.strerror}", where=error.filename,
+        hint="make room, or let this user write there; BULKHEAD_CACHE and BULKHEAD_RESULTS name other directories",
+    )  # fmt: skip
+
+
+def at_least(least: float, **options: float) -> None:
+    """Raises InvalidInput for the first option whose number is below `least`."""
+    for name, value in options.items():
+        if not value >= least:  # not `<`: that would let NaN pass
+            raise InvalidInput(
+                f"{value:g} is too small", where=f"--{name}", hint=f"the least that makes sense is {least:g}"
+            )
 
 
 @command
@@ -87,6 +113,10 @@ def conform(
     """Steps that the specification judges, on host, qemu, metal (`--serial PATH[:baud]`; else in QEMU, too) or all;
     `--replay FILE` repeats what once failed.
     """
+    at_least(0, calls=calls)
+    at_least(1, jobs=jobs)
+    if (serial != "qemu" or power) and backend not in ("metal", "all"):
+        raise InvalidInput("--serial and --power are for --backend metal or all", where=f"--backend {backend}")
     from bulkhead.conformance.sequences import conform as conformance
 
     conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
