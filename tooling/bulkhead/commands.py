@@ -16,7 +16,6 @@ from invoke.tasks import task
 
 from bulkhead.errors import BulkheadError, InvalidInput
 
-
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of the operating system that say where nothing can be written: no defects of this program."""
 
