@@ -238,6 +238,18 @@ def test_a_port_where_nobody_answers() -> None:
     os.close(theirs)
 
 
+def test_a_port_where_something_else_talks() -> None:
+    ours, theirs = os.openpty()
+    talk = threading.Timer(0.3, os.write, (ours, b"login: \r\n\0\x07\0login:"))  # what came before is not looked at
+    talk.start()
+    with pytest.raises(MachineError, match="nothing answers within 1 s; what arrives is not the payload's: ") as caught:
+        MetalBackend(SerialDevice(os.ttyname(theirs)), Patience(attach=1, ping=0.2))
+    talk.join()
+    assert "baud rate" in str(caught.value)
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_a_port_that_is_not_there() -> None:
     with pytest.raises(MachineError, match="cannot be opened") as caught:
         MetalBackend(SerialDevice("/dev/no-such-port"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -132,6 +133,26 @@ def test_a_failure_is_repeated_by_the_command_that_it_prints(tmp_path: Path) -> 
     )
     assert "got INVALID_ARGUMENT (x1 = 1)" in again.stdout, again.stdout + again.stderr
     assert "1 failed" in again.stdout
+
+
+def test_the_command_also_works_where_pytest_was_called_from_elsewhere(tmp_path: Path) -> None:
+    """With the interpreter below the directory of the call, another root, and an option of the configuration."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "test_inner.py").write_text('def test_wrong(machine):\n    machine.ok("vm_kill", vm=0)\n')
+    (inner / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "python").symlink_to(sys.executable)
+    words = ["-m", "pytest", "-p", "no:cacheprovider", "inner", "-o", "bulkhead_aliases=true"]
+    first = subprocess.run(
+        [tmp_path / "python", *words], capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    command = first.stdout[first.stdout.index("run it again") :].splitlines()[1]
+    again = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert "got BAD_STATE" in again.stdout, again.stdout + again.stderr
 
 
 @pytest.mark.qemu

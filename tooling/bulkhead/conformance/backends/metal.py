@@ -118,7 +118,7 @@ class MetalBackend(PayloadBackend):
                 break
             except MachineTimeout as error:
                 if time.monotonic() > limit:
-                    words = self.device.explain()
+                    words = "; ".join(filter(None, (self._noise(), self.device.explain())))
                     raise MachineTimeout(
                         f"nothing answers within {seconds:g} s" + (f"; {words}" if words else ""),
                         where=self.device.name,
@@ -128,6 +128,13 @@ class MetalBackend(PayloadBackend):
         check_payload(pong, self.device.name)
         self._bad_frames = int(pong["bad_frames"])
         return pong
+
+    def _noise(self) -> str:
+        """What has come that is no answer; empty if nothing."""
+        damaged, unfinished = self._link.bad_frames, self._link.unfinished
+        if not damaged and not unfinished:
+            return ""
+        return f"what arrives is not the payload's: {damaged} damaged frames, {unfinished} bytes without an end"
 
     def reset(self) -> None:
         """See Backend: PSCI SYSTEM_RESET if the payload still answers, else off and on."""

@@ -36,9 +36,11 @@ def place(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
 def replay(item: pytest.Item, backend: str) -> str:
     """A command for a shell that runs this test alone, in the same way."""
     config = item.config
-    words = [_short(Path(sys.executable)), "-m", "pytest"]
+    words = [_short(Path(sys.executable), config.rootpath), "-m", "pytest"]
     if config.option.inifilename:
-        words += ["-c", str(config.option.inifilename)]
+        words += ["-c", _short(config.invocation_params.dir / config.option.inifilename, config.rootpath)]
+    for setting in config.option.override_ini or ():
+        words += ["-o", setting]
     words += [plain(item.nodeid), "--bulkhead-backend", backend]
     if backend == "metal":
         words += ["--bulkhead-serial", str(config.getoption("--bulkhead-serial"))]
@@ -55,6 +57,6 @@ def plain(nodeid: str) -> str:
     return re.sub(r"@[^\[\]]*$", "", nodeid)
 
 
-def _short(path: Path) -> str:
-    """Relative if it is below here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _short(path: Path, place: Path) -> str:
+    """Relative if it is below `place`, where the command is to run."""
+    return str(path.relative_to(place)) if path.is_relative_to(place) else str(path)

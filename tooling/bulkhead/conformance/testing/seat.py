@@ -32,21 +32,32 @@ class Seat:
         if self._lost:
             pytest.fail(f"the backend '{self.name}' was lost: {self._lost}", pytrace=False)
         if self._backend is None:
-            try:
-                self._backend = self._start()
-            except BulkheadError as error:
-                self._give_up(error)
+            lost = self._attempt(self._take_place)
+            if lost is not None:
+                self._give_up(lost)
         assert self._backend is not None
         return self._backend
 
+    def _take_place(self) -> None:
+        self._backend = self._start()
+
+    @staticmethod
+    def _attempt(what: Callable[[], None]) -> BulkheadError | None:
+        """The error that it ends with: given up outside of its handler, so that pytest tells it once."""
+        try:
+            what()
+        except BulkheadError as error:
+            return error
+        return None
+
     def renew(self) -> None:
         """The machine as boot leaves it. If it cannot be had, this is the last that is tried with it."""
-        if self._backend is not None:
-            try:
-                self._backend.reset()
-            except BulkheadError as error:
-                self.close()
-                self._give_up(error)
+        if self._backend is None:
+            return
+        lost = self._attempt(self._backend.reset)
+        if lost is not None:
+            self.close()
+            self._give_up(lost)
 
     def close(self) -> None:
         """Lets the machine go."""
