@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.errors import IntegrityError, NeedsRoot, NetworkError, PinUnavailable
+from bulkhead.errors import IntegrityError, NeedsRoot, NetworkError, PinUnavailable, ProvisionError
 from bulkhead.provision import apt, sources
 from bulkhead.provision.pins import Pin
 
@@ -112,3 +112,9 @@ def test_installing_without_rights_says_which_command_needs_them(monkeypatch: py
     with pytest.raises(NeedsRoot) as caught:
         apt.install(["one", "two"], "because", "bookworm-backports")
     assert "apt-get install -t bookworm-backports --no-install-recommends one two" in str(caught.value)
+
+
+def test_installing_where_there_is_no_apt_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProvisionError, match="one is missing, and this is no Debian"):
+        apt.install(["package-of-one"], "one is missing")

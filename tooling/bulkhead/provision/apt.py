@@ -229,6 +229,11 @@ def install(packages: Sequence[str], why: str, target: str | None = None) -> Non
 
     Raises NeedsRoot, NetworkError or ProvisionError.
     """
+    if not all(map(shutil.which, ("apt-get", "dpkg"))):
+        raise ProvisionError(
+            f"{why}, and this is no Debian, where it could be installed", where=f"Debian's {' '.join(packages)}",
+            hint="install it as this system does it, and put it on PATH",
+        )  # fmt: skip
     suite = f"-t {target} " if target else ""
     by_hand = f"apt-get install {suite}--no-install-recommends {' '.join(packages)}"
     by_hand += f" (with suite {target} in apt's sources)" if target else ""
