@@ -99,15 +99,19 @@ def measure(workload: Sequence[Sequence[str]]) -> dict[str, FileCounts]:
     with Probe(images.elf) as probe:
         env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         env[EXTRA] = shlex.join(probe.options())
-        runs = []
-        for tests in workload:
-            command = [*PYTEST, *tests]
-            say(f"counting: {' '.join(tests)}")
-            runs.append(subprocess.Popen(
-                command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ))  # fmt: skip
-        for run, tests in zip(runs, workload, strict=True):
-            _finish(run, tests)
+        runs: list[subprocess.Popen[str]] = []
+        try:
+            for tests in workload:
+                command = [*PYTEST, *tests]
+                say(f"counting: {' '.join(tests)}")
+                runs.append(subprocess.Popen(
+                    command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                ))  # fmt: skip
+            for run, tests in zip(runs, workload, strict=True):
+                _finish(run, tests)
+        finally:
+            for run in runs:
+                run.kill()  # nothing if it has ended; the machines of a pytest go with it
         return Counter(Sources(images.elf), probe).count()
 
 
@@ -115,7 +119,6 @@ def _finish(run: subprocess.Popen[str], tests: Sequence[str]) -> None:
     try:
         output, _ = run.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
-        run.kill()
         raise CheckFailed(f"a workload takes more than {SECONDS} s", where=" ".join(tests)) from error
     if run.returncode:
         raise CheckFailed(f"a workload fails:\n{output[-3000:]}", where=" ".join(tests))

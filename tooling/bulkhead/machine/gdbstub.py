@@ -25,7 +25,6 @@ class GdbStub:
         self._channel = channel
         self._wait = wait
         self._buffer = bytearray()
-        self._numbers: dict[str, tuple[int, int]] = {}
         channel.deliver_to(self._buffer.extend)
 
     def register(self, name: str, cpu: int = 0) -> int:

@@ -114,7 +114,6 @@ class QemuMachine:
         self._stderr: IO[bytes] | None = None
         self._channels: dict[str, Channel] = {}
         self._stopped = config.halted
-        self._expect_exit = False
 
     def __enter__(self) -> Self:
         try:
@@ -227,7 +226,7 @@ class QemuMachine:
         if bad is not None:
             raise MachineError(f"the engine's console says: {bad}", where="UART0")
         status = self.exit_status()
-        if status is not None and not self._expect_exit and not self.console.panic_started():
+        if status is not None and not self.console.panic_started():
             raise MachineDied(status, self._output())
         if time.monotonic() > self._deadline:
             raise MachineTimeout(
@@ -250,12 +249,6 @@ class QemuMachine:
                     hint="give more time with --timeout",
                 )
             self.pump(limit - time.monotonic())
-
-    def wait_exit(self, seconds: float) -> int:
-        """Wait for QEMU to end by itself (a shutdown that was asked for); its exit status."""
-        self._expect_exit = True
-        self.wait_until(lambda: self.exit_status() is not None, seconds, "QEMU to end")
-        return self.exit_status() or 0
 
     @property
     def alive(self) -> bool:

@@ -21,6 +21,7 @@ from bulkhead.provision.pins import Pin
 UPDATE_SECONDS = 300
 DOWNLOAD_SECONDS = 1200
 INSTALL_SECONDS = 1200
+SUDO_SECONDS = 60
 
 _CONFIGURATION = """\
 Dir::Etc::sourcelist "{root}/sources.list";
@@ -216,10 +217,7 @@ def privilege() -> list[str] | None:
     """The prefix that runs a command as root: nothing for root, `sudo -n` where that works, else None."""
     if os.geteuid() == 0:
         return []
-    if (
-        shutil.which("sudo")
-        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
-    ):
+    if shutil.which("sudo") and _run(["sudo", "-n", "true"], SUDO_SECONDS).returncode == 0:
         return ["sudo", "-n"]
     return None
 

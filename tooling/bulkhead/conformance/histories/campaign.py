@@ -26,8 +26,6 @@ from .world import World
 FRAMES = 24
 """Frames that a program may use."""
 SPARE_BLOCKS = FREE_BLOCKS + 2
-CHECK_EVERY = 250
-"""Histories between two looks at everything."""
 DMA_WINDOWS = 1
 LIMIT = 30.0
 """Seconds that a program may take."""
