@@ -81,7 +81,7 @@ def render(lines: Sequence[Line], found: Sequence[Result], engine: str) -> str:
     return environment().get_template("report.html.j2").render(
         lines=lines, engine=engine, version=abi.release(), now=time.time(), Verdict=Verdict,
         of=lambda kind: [one for one in shown if one.kind == kind], runs=runs, complete=bool(specified()),
-        steps=made, map=pair_map.draw(made, titles),
+        steps=made, map=pair_map.draw(made, titles, {name for name, run in runs.items() if run.reduced}),
         gaps=gaps, slowest=slowest, places=places, sums=sums, failures=failures(found), tiles=tiles(lines),
     )  # fmt: skip
 

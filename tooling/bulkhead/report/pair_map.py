@@ -6,7 +6,7 @@ Trust label: TOOL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -37,8 +37,8 @@ class Step(Protocol):
         ...
 
 
-def state(row: Row, backend: str) -> str:
-    """What a cell shows, as a class of the style sheet."""
+def state(row: Row, backend: str, *, reduced: bool) -> str:
+    """What a cell shows of a run, as a class of the style sheet."""
     count = row.counts[backend]
     if row.unreachable:
         return "wrong" if count else "never"
@@ -46,7 +46,7 @@ def state(row: Row, backend: str) -> str:
         return f"s{min(SHADES - 1, int(math.log10(count)))}"
     if backend in row.beyond:
         return "beyond"
-    return "unhurried" if backend in SHORT else "unseen"
+    return "unhurried" if reduced or backend in SHORT else "unseen"
 
 
 def told(row: Row, backend: str) -> str:
@@ -56,8 +56,8 @@ def told(row: Row, backend: str) -> str:
     return f"{row.step}: {row.label}, {backend}: {why if why and not count else f'{count:,} times'}"
 
 
-def draw(steps: Sequence[Step], titles: Mapping[str, str]) -> Markup:
-    """The drawing; `titles`: backend → the heading of its panel."""
+def draw(steps: Sequence[Step], titles: Mapping[str, str], reduced: Collection[str]) -> Markup:
+    """The drawing; `titles`: backend → the heading of its panel; `reduced` are those whose run is."""
     lines = [-(-len(step.rows) // ACROSS) for step in steps]
     height = TOP + sum(CELL * count + BETWEEN for count in lines)
     width = LABELS + PANEL * len(titles)
@@ -69,7 +69,9 @@ def draw(steps: Sequence[Step], titles: Mapping[str, str]) -> Markup:
     for step, count in zip(steps, lines, strict=True):
         _text(svg, LABELS - 10, y + CELL - 2, step.name, "name")
         for panel, backend in enumerate(titles):
-            _cells(svg, step.rows, backend, LABELS + PANEL * panel, y)
+            states = [state(row, backend, reduced=backend in reduced) for row in step.rows]
+            words = [told(row, backend) for row in step.rows]
+            _cells(svg, list(zip(states, words, strict=True)), LABELS + PANEL * panel, y)
         y += CELL * count + BETWEEN
     return Markup(tostring(svg, encoding="unicode"))
 
@@ -78,10 +80,10 @@ def _text(svg: Element, x: int, y: int, words: str, kind: str) -> None:
     SubElement(svg, "text", {"x": str(x), "y": str(y), "class": kind}).text = words
 
 
-def _cells(svg: Element, rows: Sequence[Row], backend: str, left: int, top: int) -> None:
+def _cells(svg: Element, cells: Sequence[tuple[str, str]], left: int, top: int) -> None:
     side = str(CELL - GAP)
-    for number, row in enumerate(rows):
+    for number, (kind, words) in enumerate(cells):
         x, y = left + CELL * (number % ACROSS), top + CELL * (number // ACROSS)
         place = {"x": str(x), "y": str(y), "width": side, "height": side, "rx": "2"}
-        cell = SubElement(svg, "rect", {**place, "class": state(row, backend)})
-        SubElement(cell, "title").text = told(row, backend)
+        cell = SubElement(svg, "rect", {**place, "class": kind})
+        SubElement(cell, "title").text = words
