@@ -32,9 +32,9 @@ class Wanted:
 
 WANTED: Mapping[Key, Wanted] = {
     ("tests", "test"): Wanted("tests", "inv test"),
-    ("conform", "host"): Wanted("conform, host", "inv conform --backend host", "conform"),
-    ("conform", "qemu"): Wanted("conform, QEMU", "inv conform --backend qemu", "conform_qemu"),
-    ("conform", "metal"): Wanted("conform, metal", "inv conform --backend metal"),
+    ("conform", "host"): Wanted("conform host", "inv conform --backend host", "conform"),
+    ("conform", "qemu"): Wanted("conform qemu", "inv conform --backend qemu", "conform_qemu"),
+    ("conform", "metal"): Wanted("conform metal", "inv conform --backend metal"),
     ("histories", "qemu"): Wanted("histories", "inv histories --count 5000", "histories"),
     ("storms", "qemu"): Wanted("storms", "inv soak --histories 0 --booted 0 --calls 0", "storms"),
     ("defects", "all"): Wanted("seeded defects", "inv defects", "defects"),
