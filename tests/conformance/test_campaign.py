@@ -122,10 +122,14 @@ def test_a_call_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     assert "inv conform --backend qemu --calls 600 --seed 3" in str(caught.value)
 
 
-def test_a_step_of_a_vm_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_a_vm_that_differs_is_noticed_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path))
     monkeypatch.setitem(booted.STEPS, "share", otherwise(STEP_DEFINITIONS["share"], shares_counted))
     with pytest.raises(CheckFailed, match=r"share\(vm="):
-        campaign.on_qemu(600, seed=4)
+        campaign.main("qemu", calls=600, seed=4)
+    (kept,) = results.read_all()
+    assert (kept.reduced, kept.command) == (True, "inv conform --backend qemu --calls 600 --seed 4")
+    assert "share(vm=" in kept.data["failures"][0]
 
 
 def test_an_engine_that_zeroes_a_block_twice_is_noticed() -> None:

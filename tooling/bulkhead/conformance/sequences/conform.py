@@ -102,10 +102,10 @@ def show(plan: Plan) -> Found:
     return found
 
 
-def keep(plan: Plan, found: Found, seconds: float | None = None) -> None:
-    """As a result for the report."""
-    data, full = told(plan, found), plan.calls >= FULL
-    results.write(KIND, plan.backend, data, command=plan.command, seconds=seconds, reduced=not full)
+def keep(plan: Plan, found: Found, seconds: float | None = None, command: str = "") -> None:
+    """As a result for the report; `command` if it is another one than the plan's that finds the same."""
+    again, reduced = command or plan.command, plan.calls < FULL
+    results.write(KIND, plan.backend, told(plan, found), command=again, seconds=seconds, reduced=reduced)
 
 
 def check(plan: Plan, found: Found, *, record: bool = False, place: Path | None = None) -> None:

@@ -33,7 +33,8 @@ def main(calls: int = conform.FULL, seed: int = 0, *, directory: Path = DIRECTOR
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(to_json(found)))
         total.join(from_json(json.loads(path.read_text())))
-    conform.keep(whole, total)
+    command = f"inv soak --calls {calls} --seed {whole.seed} --storms 0 --histories 0 --booted 0"
+    conform.keep(whole, total, command=command)
     conform.check(whole, total, record=True)
     return total
 
