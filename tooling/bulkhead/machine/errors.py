@@ -20,7 +20,7 @@ class MachineDied(MachineError):
         detail = f"; it said:\n{tail(output)}" if output.strip() else " and said nothing"
         super().__init__(
             f"QEMU ended with status {status}{detail}",
-            hint="run again with --verbose and try the printed command",
+            hint="`run --verbose` prints the command that starts it: try that",
         )
         self.status = status
         self.output = output

@@ -231,7 +231,7 @@ class QemuMachine:
         if time.monotonic() > self._deadline:
             raise MachineTimeout(
                 f"the run did not end within {self._time_limit:g} s{self._console_tail()}",
-                hint="give it more time with --timeout, or look at the last lines above",
+                hint="look at the last lines above; `run` takes more time with --timeout",
             )
 
     def pump(self, seconds: float) -> None:
@@ -246,7 +246,7 @@ class QemuMachine:
             if time.monotonic() > limit:
                 raise MachineTimeout(
                     f"waited {seconds:g} s for {what} in vain{self._console_tail()}",
-                    hint="give more time with --timeout",
+                    hint="it hangs, or this computer is too busy; `run` takes more time with --timeout",
                 )
             self.pump(limit - time.monotonic())
 
