@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkhead.errors import BulkheadError, CheckFailed
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
 from bulkhead.provision import guests, qemu, toolchain
 from bulkhead.provision.paths import REPOSITORY, cache_dir, say
 from bulkhead.provision.pins import flags
@@ -24,6 +24,7 @@ from bulkhead.provision.toolchain import Toolchain
 LINT_SECONDS = 900
 TEST_SECONDS = 3 * 3600
 TEST_PROCESSES = min(os.cpu_count() or 1, 4)
+BACKENDS = ("host", "qemu", "metal", "all")
 SLOW_MARKERS = ("qemu", "guest", "slow")
 
 
@@ -164,7 +165,9 @@ def _clippy(part: RustPart, rust: Toolchain) -> Step:
 
 
 def test(*, fast: bool, backend: str) -> None:
-    """Lint, the crates' own tests, and pytest over tests/. No tests at all is a failure. Raises CheckFailed."""
+    """Lint, the crates' own tests, and pytest over tests/. No tests at all is a failure. Raises CheckFailed, InvalidInput."""
+    if backend not in ("", *BACKENDS):
+        raise InvalidInput(f"there is no backend '{backend}'", hint=f"one of {', '.join(BACKENDS)}")
     rust = toolchain.ensure("pinned")
     steps = [*_lint_steps(rust), *_cargo_tests(rust)]
     build_native(rust)
