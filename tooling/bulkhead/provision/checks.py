@@ -165,7 +165,7 @@ def _clippy(part: RustPart, rust: Toolchain) -> Step:
 
 
 def test(*, fast: bool, backend: str) -> None:
-    """Lint, the crates' own tests, and pytest over tests/. No tests at all is a failure. Raises CheckFailed, InvalidInput."""
+    """Lint, the crates' own tests, and pytest over tests/. No tests at all is a failure. CheckFailed, InvalidInput."""
     if backend not in ("", *BACKENDS):
         raise InvalidInput(f"there is no backend '{backend}'", hint=f"one of {', '.join(BACKENDS)}")
     rust = toolchain.ensure("pinned")
