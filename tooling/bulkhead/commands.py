@@ -115,7 +115,10 @@ def conform(
     at_least(0, calls=calls)
     at_least(1, jobs=jobs)
     if (serial != "qemu" or power) and backend not in ("metal", "all"):
-        raise InvalidInput("--serial and --power are for --backend metal or all", where=f"--backend {backend}")
+        raise InvalidInput(
+            "--serial and --power are for --backend metal or all", where=f"--backend {backend}",
+            hint="add --backend metal, or leave them away",
+        )  # fmt: skip
     from bulkhead.conformance.sequences import conform as conformance
 
     conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
