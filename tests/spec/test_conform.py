@@ -127,7 +127,7 @@ def test_a_wrong_step_of_a_vcpu_is_found_shortened_and_kept(
     with monkeypatch.context() as patched:
         patched.setattr(running, "loaded_value", never_extended)
         found = conform.show(plan)
-        with pytest.raises(CheckFailed, match="of frame"):
+        with pytest.raises(CheckFailed, match="of the vCPU at 0x"):
             conform.check(plan, found, place=tmp_path)
         (path,) = tmp_path.glob("*.json")
         _, kept = regressions.load(path)

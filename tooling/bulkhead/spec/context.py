@@ -50,6 +50,23 @@ def register(name: str) -> int:
     return ContextWord.RESIDENT + RESIDENT.index(name)
 
 
+NOTES = ("VM", "INDEX", "FRAME", "VTTBR", "VMPIDR", "PENDING", "CONTROL", "TIMER_PENDING")
+LATE = ("TIMER_LIST", "TIMER_ACTIVE", "FPCR", "FPSR")
+
+
+def name_of(word: int) -> str:
+    """A word of a context, for people."""
+    if word < ContextWord.SWITCHED:
+        return {ContextWord.ZERO: "word 31", ContextWord.PC: "PC", ContextWord.PSTATE: "PSTATE"}.get(
+            word, f"x{word}"
+        )
+    debug = [f"{kind}{n}_EL1" for n in range(16) for kind in ("DBGBVR", "DBGBCR", "DBGWVR", "DBGWCR")]
+    vectors = [f"v{n}.d[{half}]" for n in range(32) for half in range(2)]
+    names = (*SWITCHED, *NOTES, *RESIDENT, *LATE, *vectors, *debug)
+    position = word - ContextWord.SWITCHED
+    return names[position] if position < len(names) else f"word {word}"
+
+
 RESET_PSTATE, RESET_SCTLR = 0x3C5, 0x30C5_0830
 """EL1h with D, A, I and F masked; the RES1 bits of Armv8.0, MMU and caches off, little-endian."""
 MPIDR_RES1 = 1 << 31

@@ -34,6 +34,11 @@ class Pair(NamedTuple):
     step: str
     label: str
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the step does what it is for."""
+        return self.label.startswith("SUCCESS")
+
     def __str__(self) -> str:
         return f"{self.step}: {self.label}"
 
@@ -172,6 +177,11 @@ def everything() -> tuple[Pair, ...]:
 def reachable() -> tuple[Pair, ...]:
     """Those that a test can be asked for."""
     return tuple(pair for pair in all_pairs() if pair not in UNREACHABLE)
+
+
+def every_reachable() -> tuple[Pair, ...]:
+    """Of all that is specified."""
+    return tuple(pair for pair in everything() if pair not in UNREACHABLE)
 
 
 def unreachable() -> tuple[Pair, ...]:

@@ -36,6 +36,39 @@ ELSEWHERE = {
 """Pairs that single steps on the host backend do not show."""
 
 
+_ONE_STEP = "it lasts no longer than another CPU's step, which random turns do not meet"
+_RACES = "tests/conformance/test_histories.py, which lets CPUs meet"
+_FAULT = "tests/boot/test_faults.py, by a debugger at the instruction"
+ELSEWHERE_ON_QEMU = ELSEWHERE | {
+    Pair("VM: SError", "SUCCESS"): Elsewhere("QEMU has no SErrors", "the host backend"),
+    Pair("VM: SError", "SUCCESS alive"): Elsewhere("QEMU has no SErrors", "the host backend"),
+    Pair("VM: interrupt", "SUCCESS"): Elsewhere("QEMU withdraws no interrupt that it has signalled", _FAULT),
+    **{
+        Pair(f"VM: {kind} abort", "SUCCESS mapped meanwhile"): Elsewhere(_ONE_STEP, _RACES)
+        for kind in ("data", "instruction")
+    },
+    **{
+        Pair(f"{caller}TRNG_RND{width}", "3. NO_ENTROPY"): Elsewhere("QEMU's RNDR never fails", _FAULT)
+        for caller in ("", "VM: ")
+        for width in (32, 64)
+    },
+    **{
+        Pair(f"VM: PSCI_SYSTEM_{how}", "SUCCESS"): Elsewhere(
+            "the VM is killed while it runs", "the host backend"
+        )
+        for how in ("OFF", "RESET")
+    },
+}
+"""Pairs that turns of real VMs on QEMU do not show."""
+
+
+@cache
+def of_booted() -> tuple[Pair, ...]:
+    """Beside those of ownership, what the booted engine must show: of vCPUs, other calls, and the lock."""
+    locked = (pair for pair in owned() if pair.label == pairs.busy(pair.step).label)
+    return (*locked, *(pair for pair in of_vcpus() if pair not in ELSEWHERE_ON_QEMU))
+
+
 @cache
 def owned() -> tuple[Pair, ...]:
     """Of calls and steps that change ownership."""

@@ -34,6 +34,7 @@ class Ghost:
         self.state: State = self.image.state(has_dma)
         self.known: set[int] = set()
         self._index: Index | None = None
+        self._owed: dict[Range, None] = {}
         for first, count in self.image.arrays.values():
             self.learn(first, count)
         for block in self.image.blocks(Kind.SPLIT, Kind.VM_PAGE):
@@ -59,20 +60,35 @@ class Ghost:
         self.machine.backend.poke(address, data)
         self.image.put((address - self.machine.layout.ram_base) // WORD, data)
 
-    def follow(self, outcome: Outcome, unspecified: Iterable[int] = ()) -> list[str]:
-        """The specification takes the step that the machine has taken; sentences about what differs in memory.
-
-        `unspecified` are frames with a layout of the engine's own, which are taken as they are now.
-        """
+    def take(self, outcome: Outcome) -> State:
+        """The specification takes a step that the machine has taken; what it changes is compared with the next."""
         changes = list(self.image.changes(outcome))
         self.state = plain.commit(outcome)
         if outcome.success is True:
             self._discover(changes)
             if self._index is not None:
                 self._index.update(changes)
+        self._owed.update(dict.fromkeys(changes))
+        return self.state
+
+    def look_at(self, frame: int) -> None:
+        """All of a frame is compared with the next step."""
+        self._owed[frame * WORDS_IN_FRAME, WORDS_IN_FRAME] = None
+
+    def follow(self, outcome: Outcome, unspecified: Iterable[int] = ()) -> list[str]:
+        """The specification takes the step that the machine has taken; sentences about what differs in memory.
+
+        `unspecified` are frames with a layout of the engine's own, which are taken as they are now.
+        """
+        self.take(outcome)
         for frame in unspecified:
             self.learn(frame * WORDS_IN_FRAME, WORDS_IN_FRAME)
-        found = self._differences(dict.fromkeys((*changes, *self.watch.written())))
+        return self.compare()
+
+    def compare(self) -> list[str]:
+        """Sentences about what differs after the steps taken, in what they changed and in what the machine wrote."""
+        found = self._differences(dict.fromkeys((*self._owed, *self.watch.written())))
+        self._owed = {}
         if self.watch.host_runs:
             self.known -= {
                 block for block in self.known if self.state.block[block].kind in _WHOLE_OF_THE_HOST

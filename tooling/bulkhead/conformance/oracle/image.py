@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from bulkhead.conformance.backends.backend import BLOCK, FRAMES_IN_BLOCK, PAGE, Layout
 from bulkhead.conformance.oracle.snapshot import FIELD_NAMES, WORD
 from bulkhead.inspect.records import VM_SLOTS, VM_WORDS, FrameRecord
-from bulkhead.spec import Config, Outcome, State, plain
+from bulkhead.spec import Config, Outcome, State, context, plain
 from bulkhead.spec.state import Kind
 
 Range = tuple[int, int]
@@ -69,10 +69,6 @@ class Image:
         first, count = self.arrays["block"]
         return [number for number in range(count) if self.words[first + number] & 15 in kinds]
 
-    def records_of(self, block: int) -> Range:
-        """The records of the frames of a block."""
-        return self.arrays["frame"][0] + block * FRAMES_IN_BLOCK, FRAMES_IN_BLOCK
-
     def changes(self, outcome: Outcome) -> Iterator[Range]:
         """Where a step writes, if what it specifies has not been merged yet."""
         if outcome.success is not True:
@@ -106,11 +102,19 @@ class Image:
                 return name, index - first
         return "ram", index
 
+    def _is_context(self, frame: int) -> bool:
+        """Whether a frame is a vCPU's."""
+        block, own = self.arrays["block"][0] + frame // FRAMES_IN_BLOCK, self.arrays["frame"][0] + frame
+        return self.words[block] & 15 == Kind.SPLIT and self.words[own] & 15 == Kind.VCPU
+
     def _name(self, name: str, key: int) -> str:
         base = self.layout.ram_base
         if name == "vm":
             slot, position = divmod(key, VM_WORDS)
             return f"{FIELD_NAMES.get(position, f'word {position}')} of VM {slot}"
+        if name == "ram" and self._is_context(key // WORDS_IN_FRAME):
+            where = base + key // WORDS_IN_FRAME * PAGE
+            return f"{context.name_of(key % WORDS_IN_FRAME)} of the vCPU at {where:#x}"
         if name == "ram":
             return f"word {key % WORDS_IN_FRAME} of frame {base + key // WORDS_IN_FRAME * PAGE:#x}"
         if name == "frame":

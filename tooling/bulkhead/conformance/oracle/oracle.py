@@ -152,6 +152,11 @@ class Oracle:
         happened = self.ghost.watch.events()
         if happened is not None:
             differences += _events(as_specified(happened), expected.happened)
+        self._conclude(differences)
+
+    def _conclude(self, differences: list[str]) -> None:
+        """Nothing may differ; from time to time everything is compared."""
+        __tracebackhide__ = True
         self._fail_if(differences)
         self._due -= 1
         if self._due <= 0:

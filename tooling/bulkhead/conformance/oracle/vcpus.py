@@ -86,7 +86,7 @@ class VcpuOracle(Oracle):
             lists = (sent[3], sent[4], sent[5])
             exit_ = dispatch.exit_registers(called.state, called.entered, irq, lists, maintenance)
             expected = (*exit_, *sent[len(exit_) :])
-        self._settle(called.name, _difference("the host sees", got, expected or ()), called.outcome)
+        self._settle(called.name, difference("the host sees", got, expected or ()), called.outcome)
         return called
 
     def run(self, name: str, *, cpu: int = 0, **arguments: int) -> None:
@@ -208,7 +208,7 @@ class VcpuOracle(Oracle):
         if decision.kind != Decision.GO_ON:
             exit_ = dispatch.exit_registers(state, frame, decision, lists, maintenance)
             host = (*exit_, *host[len(exit_) :])
-        differences = [*_difference("the host sees", tuple(registers.host), host)]
+        differences = [*difference("the host sees", tuple(registers.host), host)]
         if (KINDS.index(got.kind), got.exit_class, got.data) != (
             decision.kind,
             decision.exit_class,
@@ -243,7 +243,7 @@ class VcpuOracle(Oracle):
             yield f"CPU {cpu} has loaded {got}; specified is {wanted}"
 
 
-def _difference(what: str, got: Sequence[int], specified: Sequence[Word]) -> list[str]:
+def difference(what: str, got: Sequence[int], specified: Sequence[Word]) -> list[str]:
     """A sentence if registers are not as specified."""
     if tuple(got) == tuple(specified):
         return []

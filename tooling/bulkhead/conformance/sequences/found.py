@@ -53,7 +53,7 @@ class Found:
     @property
     def successes(self) -> int:
         """Calls and steps that succeeded."""
-        return sum(count for pair, count in self.pairs.items() if pair.label.startswith("SUCCESS"))
+        return sum(count for pair, count in self.pairs.items() if pair.is_success)
 
     @property
     def share(self) -> float:

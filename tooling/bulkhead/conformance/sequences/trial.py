@@ -6,16 +6,18 @@ a machine is a `Judge`: the booted engine with raw memory (`booted`), or as the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from random import Random
 from typing import Protocol
 
 from bulkhead.conformance.backends import caller
 from bulkhead.conformance.backends.backend import BLOCK, PAGE
 from bulkhead.conformance.sequences.aim import RANGES, SLOTS, Aim, number
+from bulkhead.conformance.sequences.guide_turns import Turns
 from bulkhead.conformance.testing.builder import RAM
 from bulkhead.conformance.testing.machine import Machine
 from bulkhead.spec import ARGUMENTS, CALLS, STEPS, Outcome, State, pairs
+from bulkhead.spec.pairs import Pair
 from bulkhead.spec.state import Kind, VmState, VmWord
 
 CALLERS = (8, 9, 10)
@@ -24,6 +26,10 @@ SPLITS = 6
 """Most blocks of a machine that are split, the one that boot splits among them."""
 UNTOUCHED = 6
 """Blocks that nobody touches, for calls that must refuse them."""
+SUBJECTS = (11, 12)
+"""VM slots for VMs whose instructions trap."""
+TURNS, TURNS_EVERY = 8, 16
+"""Turns of vCPUs, or calls beside ownership, one after the other, and other steps between such."""
 BUSY_EVERY = 400
 """Steps from one VM that is killed while its vCPU is loaded to the next."""
 
@@ -75,13 +81,14 @@ class Judge(Protocol):
 class Trial:
     """One machine from its boot on. `steps` counts what was judged, `successes` those that succeeded."""
 
-    def __init__(self, judge: Judge, aim: Aim, random: Random) -> None:
-        self.judge, self.aim, self.random = judge, aim, random
+    def __init__(self, judge: Judge, aim: Aim, random: Random, turns: Turns | None = None) -> None:
+        """`turns` are those of vCPUs, where the judge can follow them."""
+        self.judge, self.aim, self.random, self.turns = judge, aim, random, turns
         self.machine = judge.machine
         self.steps = self.successes = 0
         self._programs = judge.programs
         self._busy_at = BUSY_EVERY // 2
-        self._vm_splits = 0
+        self._turns_at = self._vm_splits = 0
         aim.forget()
 
     @property
@@ -95,10 +102,13 @@ class Trial:
         while self.steps < steps:
             callers = [slot for slot in CALLERS if self._life(slot) == VmState.ACTIVE]
             if not callers and (slot := self._free_slot()) is not None:
-                self._start_caller(slot)
+                self._start(slot, RANGES[3], [caller.program(RAM)])
             elif callers and self.steps > self._busy_at:
                 self._busy_at = self.steps + BUSY_EVERY
                 self._kill_while_loaded(callers[0])
+            elif self.turns and self.steps > self._turns_at:
+                self._turns(self.turns)
+                self._turns_at = self.steps + TURNS_EVERY
             else:
                 name, arguments = self.aim.next(self.state, callers, self._allowed)
                 if name == "map" and arguments["mode"] == 1:
@@ -141,7 +151,7 @@ class Trial:
         if name == "vm_create":
             return arguments["vm"] in SLOTS
         if name == "vm_kill":
-            return arguments["vm"] not in CALLERS or self.random.random() < 0.05
+            return arguments["vm"] not in (*CALLERS, *SUBJECTS) or self.random.random() < 0.05
         return not (name == "relinquish" and arguments["ipa"] == RAM)
 
     def _life(self, slot: int) -> int:
@@ -175,19 +185,46 @@ class Trial:
         if own and address % PAGE == 0 and self.state.frame[frame].kind == Kind.HOST:
             self.judge.write(address, self.random.randbytes(PAGE))
 
-    def _start_caller(self, slot: int) -> None:
-        """A VM with the program of `caller`, built step by step."""
+    def _start(self, slot: int, ranges: Sequence[int], pages: Sequence[bytes], vcpus: int = 1) -> None:
+        """A VM with these pages at RAM, where its vCPU 0 starts, built step by step."""
         free = self._free_frames()
-        ranges = dict(zip(ARGUMENTS["vm_create"][4:], RANGES[3], strict=True))
-        self.step("vm_create", {"vm": slot, "root": next(free), "vcpus": 1, "flags": 0, **ranges})
+        named = dict(zip(ARGUMENTS["vm_create"][4:], ranges, strict=True))
+        self.step("vm_create", {"vm": slot, "root": next(free), "vcpus": vcpus, "flags": 0, **named})
         for level in (2, 3):
             self.step("table_donate", {"vm": slot, "ipa": RAM, "level": level, "table": next(free)})
-        page, context = next(free), next(free)
-        self.judge.write(page, caller.program(RAM))
-        self.step("map", {"vm": slot, "ipa": RAM, "frame": page, "mode": 1})
-        self.step("vcpu_create", {"vm": slot, "index": 0, "frame": context})
-        self.step("vcpu_set_entry", {"vcpu": context, "entry": RAM, "context": 0})
+        for position, content in enumerate(pages):
+            page = next(free)
+            self.judge.write(page, content)
+            self.step("map", {"vm": slot, "ipa": RAM + position * PAGE, "frame": page, "mode": 1})
+        contexts = [next(free) for _ in range(vcpus)]
+        for index, context in enumerate(contexts):
+            self.step("vcpu_create", {"vm": slot, "index": index, "frame": context})
+        self.step("vcpu_set_entry", {"vcpu": contexts[0], "entry": RAM, "context": 0})
         self.step("activate", {"vm": slot})
+
+    def _turns(self, turns: Turns) -> None:
+        """Several, of a VM that is started if there is none; then no vCPU is loaded."""
+        __tracebackhide__ = True
+        subject = next((slot for slot in SUBJECTS if self._life(slot) == VmState.ACTIVE), None)
+        if subject is None:
+            subject = next(slot for slot in SUBJECTS if self._life(slot) == VmState.FREE)
+            self._start(subject, turns.RANGES, turns.pages, turns.VCPUS)
+        for name, arguments in turns.preparations(subject, self._free_frames()):
+            self.step(name, arguments)
+        for _ in range(TURNS):
+            if self._life(subject) == VmState.ACTIVE:
+                self._took(turns.next(subject))
+        for shown in turns.rest():
+            self._took(shown)
+        if self._life(subject) == VmState.DYING:
+            self._take_apart([subject])
+
+    def _took(self, shown: Sequence[Pair]) -> None:
+        """A step that showed these pairs is counted."""
+        self.steps += 1
+        self.aim.counts.update(shown)
+        self.successes += any(pair.is_success for pair in shown)
+        self.aim.changed()
 
     def _kill_while_loaded(self, slot: int) -> None:
         """Its vCPU cannot be reclaimed before it is unloaded."""
@@ -200,22 +237,27 @@ class Trial:
 
     def take_apart(self) -> None:
         """Everything goes back to the host."""
-        state, blocks = self.state, range(self.machine.layout.blocks)
-        slots = [slot for slot in range(64) if self._life(slot) != VmState.FREE]
-        address = {n: self.machine.layout.ram_base + n * BLOCK for n in blocks}
-        for n in [n for n in blocks if state.block[n].kind == Kind.DMA]:
-            self.step("dma_revoke", {"block": address[n]})
+        for n in range(self.machine.layout.blocks):
+            if self.state.block[n].kind == Kind.DMA:
+                self.step("dma_revoke", {"block": self.machine.layout.ram_base + n * BLOCK})
+        self._take_apart([slot for slot in range(64) if self._life(slot) != VmState.FREE])
+
+    def _take_apart(self, slots: Collection[int]) -> None:
+        """These VMs go."""
+        state = self.state
         for slot in slots:
             if self._life(slot) != VmState.DYING:
                 self.step("vm_kill", {"vm": slot})
-        for n in [n for n in blocks if state.block[n].kind == Kind.VM_PAGE]:
-            self.step("reclaim_block", {"block": address[n]})
+        for n in range(self.machine.layout.blocks):
+            if state.block[n].kind == Kind.VM_PAGE and state.block[n].vm in slots:
+                self.step("reclaim_block", {"block": self.machine.layout.ram_base + n * BLOCK})
         frames = [(frame, state.frame[frame]) for frame in self._frames_of_split_blocks()]
-        for frame, record in frames:
+        own = [(frame, record) for frame, record in frames if record.vm in slots]
+        for frame, record in own:
             if record.kind in (Kind.VM_PAGE, Kind.VCPU):
                 self.step("reclaim", {"frame": self.machine.address(frame)})
         for level in (3, 2):
-            for frame, record in frames:
+            for frame, record in own:
                 if record.kind == Kind.VM_TABLE and record.level == level:
                     self.step("table_reclaim", {"table": self.machine.address(frame)})
         for slot in slots:
