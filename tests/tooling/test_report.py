@@ -218,6 +218,16 @@ def test_pairs() -> None:
     assert line("conform", {**CONFORM, "pairs": seen, "failures": ["map differs"]}).verdict is Verdict.WRONG
 
 
+def test_a_lost_machine_is_a_failure() -> None:
+    seen = {**CONFORM["pairs"], "map: 2. NOT_FOUND": 1}  # type: ignore[dict-item]
+    lost = {**CONFORM, "pairs": seen, "lost": ["machine 2, step 31: QEMU ended"]}
+    found = line("conform", lost)
+    assert found.verdict is Verdict.WRONG
+    assert "1 machine lost" in found.figure
+    assert "conform qemu, lost: machine 2, step 31: QEMU ended" in shown()[0]
+    assert line("conform", {**lost, "lost": []}).verdict is Verdict.FINE
+
+
 def test_the_page_shows_pairs_never_seen_and_those_that_cannot_be() -> None:
     results.write("conform", "qemu", CONFORM, command="inv conform")
     html = shown()[1]

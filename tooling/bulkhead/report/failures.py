@@ -34,6 +34,9 @@ def _of(result: Result) -> Iterator[Failure]:
         else:
             title = f"{result.kind} {result.variant}: {str(item).splitlines()[0]}"
             yield Failure(title, result.command, str(item))
+    for item in result.data.get("lost", ()):
+        title = f"{result.kind} {result.variant}, lost: {str(item).splitlines()[0]}"
+        yield Failure(title, result.command, str(item))
     for item in result.data.get("defects", ()):
         if not item["found"]:
             command = item.get("command", result.command)

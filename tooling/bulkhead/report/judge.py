@@ -62,7 +62,9 @@ def _conform(data: Data) -> tuple[Verdict, str]:
         f"{len(seen):,} of {len(wanted):,} pairs, the rarest seen {_times(least)}; "
         f"{data['calls']:,} calls, {share:.0%} succeed; {_plural(_number(data['sequences']), 'sequence')}"
     )
-    if impossible or not seen or data.get("failures"):
+    if lost := data.get("lost"):
+        figure += f"; {_plural(len(lost), 'machine')} lost"
+    if impossible or not seen or lost or data.get("failures"):
         return Verdict.WRONG, figure
     whole = len(seen) == len(wanted) or data["backend"] in SHORT
     return Verdict.FINE if whole else Verdict.PARTLY, figure
