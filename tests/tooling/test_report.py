@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.errors import BuildError, CheckFailed, InvalidInput
+from bulkhead.machine.errors import MachineDied
 from bulkhead.provision import checks
 from bulkhead.report import baselines, certificate, overview, page, results, table
 from bulkhead.report.judge import Verdict
@@ -188,7 +189,34 @@ def test_a_full_run_that_failed_is_not_hidden_by_a_reduced_one(monkeypatch: pyte
     assert "where: a story" in html
 
 
-def test_what_is_no_failed_check_leaves_no_result() -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MachineDied(1, "no RAM"), "QEMU ended"), (ZeroDivisionError("of seconds"), "ZeroDivisionError: of seconds")],
+    ids=["a machine that died", "a defect of the tooling"],
+)
+def test_any_end_by_an_error_replaces_an_earlier_result(error: Exception, said: str) -> None:
+    results.write("histories", "qemu", GOOD["histories"], command="inv histories")
+    assert row("histories").verdict is Verdict.FINE
+    with pytest.raises(type(error)), results.failing("histories", "qemu", command="inv histories --seed 7"):
+        raise error
+    assert row("histories").verdict is Verdict.WRONG
+    terminal, _ = shown()
+    assert said in terminal and "inv histories --seed 7" in terminal
+
+
+def test_a_failure_that_cannot_be_kept_is_still_the_one_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(anew: bool) -> str:
+        raise BuildError("the engine does not build")
+
+    monkeypatch.setattr(results, "_shipped_hash", broken)
+    with pytest.raises(CheckFailed), results.failing("histories", "qemu", command="inv histories"):
+        raise CheckFailed("no order explains this")
+    assert "the engine does not build" in capsys.readouterr().err
+
+
+def test_what_was_asked_wrongly_leaves_no_result() -> None:
     with pytest.raises(InvalidInput), results.failing("histories", "qemu", command="inv histories"):
         raise InvalidInput("no such line")
     assert results.read_all() == []

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead.conformance.backends import native as native_build
-from bulkhead.errors import CheckFailed, InvalidInput
+from bulkhead.errors import BulkheadError, InvalidInput
 from bulkhead.image import build
-from bulkhead.provision.paths import REPOSITORY, in_checkout, sha256_of
+from bulkhead.provision.paths import REPOSITORY, in_checkout, say, sha256_of
 
 PLACE = "BULKHEAD_RESULTS"
 """Environment variable that names the directory of the results."""
@@ -117,11 +117,20 @@ def write(
 def failing(
     kind: str, variant: str, *, command: str, native: bool | None = None, reduced: bool = False
 ) -> Iterator[None]:
-    """A run that ends by CheckFailed leaves a result that says so, in place of an earlier one that was well."""
+    """A run that ends by an error leaves a result that says so, in place of an earlier one that was well.
+
+    Only what the user has asked wrongly (InvalidInput) says nothing about the engine.
+    """
     try:
         yield
-    except CheckFailed as error:
-        write(kind, variant, {"failures": [str(error)]}, command=command, native=native, reduced=reduced)
+    except InvalidInput:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, BulkheadError) else f"{type(error).__name__}: {error}"
+        try:
+            write(kind, variant, {"failures": [text]}, command=command, native=native, reduced=reduced)
+        except (BulkheadError, OSError) as second:  # which must not hide the first
+            say(f"the report will not say that this run has failed: {second}")
         raise
 
 
