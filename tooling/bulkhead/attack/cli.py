@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -46,9 +47,11 @@ def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> 
         for one in attacks:
             variant.check(one.removed)
     jobs = weakened(attacks) if self_check else shipped(attacks)
-    results = _show(console, jobs, self_check)
+    full = not self_check and not name
+    with record.failing() if full else nullcontext():
+        results = _show(console, jobs, self_check)
     _save(console)
-    if not self_check and not name:
+    if full:
         record.keep(results)
     wanted = Outcome.SUCCEEDED if self_check else Outcome.REFUSED
     wrong = [result.attack.name for result in results if result.outcome is not wanted]

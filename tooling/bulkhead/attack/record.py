@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bulkhead.attack.campaign import Outcome, Result
 from bulkhead.report import results
 
-KIND = "attacks"
+KIND, COMMAND = "attacks", "inv attack"
+
+
+def failing() -> AbstractContextManager[None]:
+    """A block in which all attacks are carried out: an error that ends it is the result."""
+    return results.failing(KIND, "all", command=COMMAND, native=False)
 
 
 def keep(found: Sequence[Result]) -> None:
     """Keep the result of all attacks on the shipped image."""
     results.write(
-        KIND, "all", {KIND: [told(one) for one in found]}, command="inv attack",
+        KIND, "all", {KIND: [told(one) for one in found]}, command=COMMAND,
         seconds=sum(one.seconds for one in found), native=False,
     )  # fmt: skip
 

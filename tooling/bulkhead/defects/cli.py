@@ -39,7 +39,8 @@ def main(name: str = "", *, listing: bool = False, jobs: int = 2, record: bool =
         listed(console, chosen)
         return
     start = time.monotonic()
-    findings = show(console, chosen, jobs)
+    with results.failing(KIND, "all", command=command(chosen), native=False, reduced=not is_full(chosen)):
+        findings = show(console, chosen, jobs)
     path = keep(findings, time.monotonic() - start)
     summarise(console, findings)
     wrong = [finding.defect.name for finding in findings if finding.verdict is not Verdict.FOUND]
@@ -51,12 +52,21 @@ def main(name: str = "", *, listing: bool = False, jobs: int = 2, record: bool =
 
 def keep(findings: Sequence[Finding], seconds: float) -> Path:
     """As a result for the report: a reduced one unless it is of all defects."""
-    names = [finding.defect.name for finding in findings]
-    full = len(names) == len(catalogue.load())
+    defects = [finding.defect for finding in findings]
     return results.write(
         KIND, "all", {"defects": [told(finding) for finding in findings]}, seconds=round(seconds, 1), native=False,
-        command="inv defects" if full else f"inv defects --name {','.join(names)}", reduced=not full,
+        command=command(defects), reduced=not is_full(defects),
     )  # fmt: skip
+
+
+def is_full(defects: Sequence[Defect]) -> bool:
+    """Whether these are all that there are."""
+    return len(defects) == len(catalogue.load())
+
+
+def command(defects: Sequence[Defect]) -> str:
+    """What looks for these again."""
+    return "inv defects" if is_full(defects) else f"inv defects --name {','.join(one.name for one in defects)}"
 
 
 def told(finding: Finding) -> dict[str, Any]:

@@ -66,13 +66,14 @@ def main(*, minutes: float, keep: bool = False) -> None:
     start = time.monotonic()
     grown = WORK / "corpus"
     grown.mkdir(parents=True, exist_ok=True)
-    outcome = fuzz([grown, CORPUS], [f"-max_total_time={int(60 * minutes)}"], seconds=60 * minutes)
+    command, reduced = f"inv fuzz --minutes {minutes:g}", minutes < FULL
+    with results.failing("fuzz", "host", command=command, reduced=reduced):
+        outcome = fuzz([grown, CORPUS], [f"-max_total_time={int(60 * minutes)}"], seconds=60 * minutes)
     seconds = time.monotonic() - start
     found = [told(outcome)] if outcome.difference else []
     data = {"executions": outcome.executions, "corpus": outcome.corpus, "features": outcome.features,
             "edges": outcome.edges, "differences": len(found), "failures": found}  # fmt: skip
-    results.write("fuzz", "host", data, command=f"inv fuzz --minutes {minutes:g}", seconds=seconds,
-                  reduced=minutes < FULL)  # fmt: skip
+    results.write("fuzz", "host", data, command=command, seconds=seconds, reduced=reduced)
     say(
         f"{outcome.executions} executions, {outcome.edges} edges, {outcome.features} features, {outcome.corpus} inputs"
     )

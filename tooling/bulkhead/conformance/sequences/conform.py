@@ -87,7 +87,10 @@ def show(plan: Plan) -> Found:
     console = Console(highlight=False)
     start = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} calls"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with (
+        results.failing(KIND, plan.backend, command=plan.command, reduced=plan.calls < FULL),
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+    ):
         task = progress.add_task(f"{plan.backend}, seed {plan.seed}", total=plan.calls)
         found = conform_host.run(plan, lambda calls: progress.update(task, completed=calls))
     seconds = time.monotonic() - start
