@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.errors import CheckFailed, InvalidInput
-from bulkhead.report import baselines, results
+from bulkhead.report import baselines, cli, results
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,28 @@ def test_a_file_that_is_no_result_is_named(place: Path, text: str) -> None:
     (place / "fuzz-default.json").write_text(text)
     with pytest.raises(InvalidInput, match=r"fuzz-default\.json"):
         results.read(place / "fuzz-default.json")
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "dangling"])
+def test_a_place_that_can_be_no_directory(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (place / "file").write_text("")
+    (place / "dangling").symlink_to(place / "nowhere" / "at all")
+    monkeypatch.setenv(results.PLACE, str(place / name))
+    with pytest.raises(InvalidInput, match="let BULKHEAD_RESULTS name a directory") as caught:
+        results.write("fuzz", "default", {}, command="inv fuzz")
+    assert caught.value.where == str(place / name)
+    begun = False
+    with pytest.raises(InvalidInput), results.failing("fuzz", "default", command="inv fuzz"):
+        begun = True  # which may take an hour, to find that its result cannot be kept
+    assert not begun
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_page_that_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (place / "file").write_text("")
+    monkeypatch.setenv(results.PLACE, str(place / name))
+    with pytest.raises(InvalidInput, match="let BULKHEAD_RESULTS name a directory"):
+        cli.main()
 
 
 def test_a_claim_holds_for_its_engine_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,7 @@ def main() -> Path:
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     table.show(lines, found, console)
-    path = results.directory().parent / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.render(lines, found, results.known_hash() or "not built"))
+    text = page.render(lines, found, results.known_hash() or "not built")
+    path = results.put(results.directory().parent / "report.html", text)
     console.print(f"{path}", soft_wrap=True)
     return path

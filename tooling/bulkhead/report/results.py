@@ -52,11 +52,43 @@ class Result:
 
 
 def directory() -> Path:
-    """Where results lie; need not exist yet."""
+    """Where results lie; need not exist yet. InvalidInput if it is something else than a directory."""
     named = os.environ.get(PLACE)
     if named:
-        return Path(named).expanduser().absolute()
-    return REPOSITORY / "build" / "results" if in_checkout() else Path.cwd() / "bulkhead-results"
+        place = Path(named).expanduser().absolute()
+    else:
+        place = REPOSITORY / "build" / "results" if in_checkout() else Path.cwd() / "bulkhead-results"
+    if place.exists() and not place.is_dir():
+        raise _no_directory(place, "this is no directory")
+    return place
+
+
+def put(path: Path, text: str) -> Path:
+    """Write a file in one step, below directories that are made if they are missing; the file.
+
+    InvalidInput if no directory can be there; other errors of the operating system, such as a full disk, as they are.
+    """
+    fresh = _made(path.parent) / f".{path.name}.{os.getpid()}"
+    try:
+        fresh.write_text(text)
+        fresh.replace(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _no_directory(path.parent, str(error.strerror)) from error
+    return path
+
+
+def _made(place: Path) -> Path:
+    """A directory, made if it is missing. Raises as `put`."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise _no_directory(place, str(error.strerror)) from error
+    return place
+
+
+def _no_directory(place: Path, why: str) -> InvalidInput:
+    hint = f"let {PLACE} name a directory that exists or can be made"
+    return InvalidInput(f"results cannot be kept here: {why}", where=place, hint=hint)
 
 
 def engine_hash(*, native: bool = False) -> str:
@@ -106,11 +138,7 @@ def write(
         native = "host" in (data.get("backend"), variant)
     facts = (kind, variant, reduced, engine_hash(native=native), native, time.time(), seconds, command)
     path = directory() / f"{kind}-{variant}{'.reduced' if reduced else ''}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({**dict(zip(_FACTS, facts, strict=True)), **data}, indent=1) + "\n")
-    fresh.replace(path)
-    return path
+    return put(path, json.dumps({**dict(zip(_FACTS, facts, strict=True)), **data}, indent=1) + "\n")
 
 
 @contextmanager
@@ -119,8 +147,10 @@ def failing(
 ) -> Iterator[None]:
     """A run that ends by an error leaves a result that says so, in place of an earlier one that was well.
 
-    Only what the user has asked wrongly (InvalidInput) says nothing about the engine.
+    Only what the user has asked wrongly (InvalidInput) says nothing about the engine. InvalidInput before it begins if
+    no result could be kept.
     """
+    _made(directory())
     try:
         yield
     except InvalidInput:
