@@ -118,3 +118,15 @@ def test_installing_where_there_is_no_apt_says_what_is_missing(monkeypatch: pyte
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProvisionError, match="one is missing, and this is no Debian"):
         apt.install(["package-of-one"], "one is missing")
+
+
+def test_without_a_checkout_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*words: object, **_: object) -> None:
+        raise AssertionError(f"something was done: {words}")
+
+    for name in ("privilege", "say", "PrivateApt", "_run"):
+        monkeypatch.setattr(apt, name, never)
+    monkeypatch.setattr(apt, "in_checkout", lambda: False)
+    with pytest.raises(ProvisionError, match="QEMU is missing") as caught:
+        apt.install(["qemu"], "QEMU is missing", "bookworm-backports")
+    assert "as root: apt-get install -t bookworm-backports --no-install-recommends qemu" in str(caught.value)

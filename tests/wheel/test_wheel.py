@@ -87,6 +87,25 @@ def test_the_doctor_finds_everything_in_its_place(scratch: Scratch) -> None:
     assert {name: told[name] for name in present} == dict.fromkeys(present, "ok"), done.stdout + done.stderr
 
 
+def test_without_qemu_nothing_is_installed_but_it_is_said_how(scratch: Scratch) -> None:
+    debian, called = scratch.root / "debian", scratch.root / "called"
+    debian.mkdir()
+    for name in ("apt-get", "dpkg", "sudo"):
+        (debian / name).write_text(f"#!/bin/sh\n/bin/touch {called}\n")
+        (debian / name).chmod(0o755)
+    words = {"PATH": f"{scratch.root / 'venv' / 'bin'}:{debian}", "COLUMNS": "300"}
+    run = scratch.run("bulkhead", "run", **words)
+    assert run.returncode == 1
+    assert "qemu-system-aarch64 is missing" in run.stderr and "as root: apt-get install" in run.stderr, run.stderr
+    (scratch.work / "test_boot.py").write_text("def test_boot(bulkhead_machine):\n    pass\n")
+    tests = scratch.run("pytest", "test_boot.py", "--bulkhead-backend", "qemu", **words)
+    assert tests.returncode == 1
+    assert "qemu-system-aarch64 is missing" in tests.stdout and "as root: apt-get install" in tests.stdout, tests.stdout
+    assert not called.exists()
+    doctor = scratch.run("bulkhead", "doctor", **words)
+    assert (doctor.returncode, "no qemu-system-aarch64" in doctor.stdout) == (1, True), doctor.stdout
+
+
 def test_only_the_pinned_toolchains_image_is_there(scratch: Scratch) -> None:
     done = scratch.python("from bulkhead.image.build import build; build('system', 'payload')")
     assert "InvalidInput: an installed package carries the shipped image only" in done.stderr

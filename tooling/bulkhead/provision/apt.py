@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bulkhead.errors import IntegrityError, NeedsRoot, NetworkError, PinUnavailable, ProvisionError
 from bulkhead.provision import sources
-from bulkhead.provision.paths import cache_dir, locked, say, sha256_of
+from bulkhead.provision.paths import cache_dir, in_checkout, locked, say, sha256_of
 from bulkhead.provision.pins import Pin
 
 UPDATE_SECONDS = 300
@@ -225,20 +225,21 @@ def privilege() -> list[str] | None:
 def install(packages: Sequence[str], why: str, target: str | None = None) -> None:
     """Install system packages with root's rights; `target` is a further suite (backports) to prefer for them.
 
-    Raises NeedsRoot, NetworkError or ProvisionError.
+    Raises NeedsRoot, NetworkError or ProvisionError. A package that is installed without a checkout, and may be a part
+    of somebody's tests, changes nothing of their system: there, ProvisionError says what to do.
     """
     if not all(map(shutil.which, ("apt-get", "dpkg"))):
         raise ProvisionError(
             f"{why}, and this is no Debian, where it could be installed", where=f"Debian's {' '.join(packages)}",
             hint="install it as this system does it, and put it on PATH",
         )  # fmt: skip
-    suite = f"-t {target} " if target else ""
-    by_hand = f"apt-get install {suite}--no-install-recommends {' '.join(packages)}"
-    by_hand += f" (with suite {target} in apt's sources)" if target else ""
+    command_line = by_hand(packages, target)
+    if not in_checkout():
+        raise ProvisionError(why, where=f"Debian's {' '.join(packages)}", hint=f"as root: {command_line}")
     prefix = privilege()
     if prefix is None:
         raise NeedsRoot(
-            f"{' '.join(packages)} must be installed ({why}), and that needs root", hint=f"as root: {by_hand}"
+            f"{' '.join(packages)} must be installed ({why}), and that needs root", hint=f"as root: {command_line}"
         )
     say(f"installing {' '.join(packages)} with root's rights ({why})")
     with locked("install"):
@@ -250,8 +251,15 @@ def install(packages: Sequence[str], why: str, target: str | None = None) -> Non
     if result.returncode != 0:
         raise ProvisionError(
             f"apt-get could not install {' '.join(packages)}:\n{_tail(result.stderr)}",
-            where=shlex.join(command), hint=f"try it by hand, as root: {by_hand}",
+            where=shlex.join(command), hint=f"try it by hand, as root: {command_line}",
         )  # fmt: skip
+
+
+def by_hand(packages: Sequence[str], target: str | None = None) -> str:
+    """What root types to install packages, `target` as for `install`."""
+    suite = f"-t {target} " if target else ""
+    further = f" (with suite {target} in apt's sources)" if target else ""
+    return f"apt-get install {suite}--no-install-recommends {' '.join(packages)}{further}"
 
 
 def _install_lines(target: str | None) -> list[str]:

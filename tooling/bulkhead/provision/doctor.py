@@ -58,7 +58,7 @@ def _of_checkout() -> list[Finding]:
         _guarded("C compiler", lambda: ("works", True) if not host.missing_packages()
                  else (f"will be installed: {' '.join(host.missing_packages())}", None)),
         _guarded("toolchain", _toolchain),
-        _guarded("gdb", lambda: _program(pins.setting("gdb", "package"))),
+        _guarded("gdb", _gdb),
         _guarded("repository", lambda: (str(REPOSITORY), True)),
     ]  # fmt: skip
 
@@ -83,7 +83,7 @@ def _common() -> list[Finding]:
         _guarded("rights", lambda: ("root" if apt.privilege() == [] else "sudo", True) if apt.privilege() is not None
                  else ("no root: system packages cannot be installed from here", None)),
         _guarded("Debian mirror", lambda: (sources.archive().uri, True)),
-        _guarded("QEMU", lambda: _program(qemu.PROGRAM)),
+        _guarded("QEMU", _qemu),
         _guarded("stock guest", lambda: ("in the cache", True) if guests.is_there() else ("will be downloaded", None)),
     ]  # fmt: skip
 
@@ -113,11 +113,17 @@ def _toolchain() -> tuple[str, bool | None]:
     return "will be downloaded", None
 
 
-def _program(name: str) -> tuple[str, bool | None]:
-    found = shutil.which(name)
-    if found is None:
-        return "will be installed", None
-    if name == qemu.PROGRAM:
-        have = qemu.version(Path(found))
-        return f"{found}, version {have[0]}.{have[1]}", True if have >= qemu.minimum() else None
-    return found, True
+def _qemu() -> tuple[str, bool | None]:
+    found = shutil.which(qemu.PROGRAM)
+    have = qemu.version(Path(found)) if found else (0, 0)
+    state = f"{found}, version {have[0]}.{have[1]}" if found else f"no {qemu.PROGRAM}"
+    if have >= qemu.minimum():
+        return state, True
+    if not in_checkout():
+        return f"{state}; {qemu.minimum()[0]}.{qemu.minimum()[1]} is needed; {qemu.by_hand()}", False
+    return f"{state}; a newer one will be installed" if found else "will be installed", None
+
+
+def _gdb() -> tuple[str, bool | None]:
+    found = shutil.which(pins.setting("gdb", "package"))
+    return (found, True) if found else ("will be installed", None)

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from bulkhead.errors import InvalidInput, ProvisionError
 from bulkhead.provision import apt, pins
+from bulkhead.provision.paths import in_checkout
 
 PROGRAM = "qemu-system-aarch64"
 
 
 def ensure(path: str | Path | None = None) -> Path:
-    """The QEMU to use: `path` if given, else the one on PATH, else installed from the distribution (needs root).
+    """The QEMU to use: `path` if given, else the one on PATH, else installed from the distribution (needs root, and a
+    checkout: an installed package leaves the system as it is).
 
     Raises InvalidInput if the given one is unusable, ProvisionError if none can be provided.
     """
@@ -58,14 +60,18 @@ def _explicit(program: Path) -> Path:
         )
     have = version(Path(found))
     if have < minimum():
-        raise InvalidInput(
-            _too_old(have), where=found, hint="leave --qemu away to have a newer one installed"
-        )
+        newer = "to have a newer one installed" if in_checkout() else f"and install a newer one, {by_hand()}"
+        raise InvalidInput(_too_old(have), where=found, hint=f"leave --qemu away {newer}")
     return Path(found).absolute()
 
 
 def _too_old(have: tuple[int, int]) -> str:
     return f"QEMU {have[0]}.{have[1]} is too old: {minimum()[0]}.{minimum()[1]} is needed (SMMUv3 stage 2)"
+
+
+def by_hand() -> str:
+    """How somebody installs a QEMU that is new enough."""
+    return f"as root: {apt.by_hand([pins.setting('qemu', 'package')], _suite())}"
 
 
 def _suite() -> str | None:
