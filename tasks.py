@@ -34,7 +34,10 @@ def setup(_: Context) -> None:
     checks.setup()
 
 
-@command
+@command(
+    toolchain="compiler: pinned (the default) or system",
+    self_test="the image checks its ownership transitions before the host starts",
+)
 def build(_: Context, toolchain: str = "pinned", self_test: bool = False) -> None:
     """Build the bootable image; `--toolchain system` uses the machine's own rustc (not the reference image).
 
@@ -47,7 +50,10 @@ def build(_: Context, toolchain: str = "pinned", self_test: bool = False) -> Non
     print(images.image)
 
 
-@command
+@command(
+    fast="only what neither boots nor takes long",
+    backend="host, qemu, metal or all; without: all, with --fast host",
+)
 def test(_: Context, fast: bool = False, backend: str = "") -> None:
     """Lint, build for this machine, and run all tests; `--fast` leaves out those that boot or take long."""
     from bulkhead.provision import checks
@@ -55,7 +61,11 @@ def test(_: Context, fast: bool = False, backend: str = "") -> None:
     checks.test(fast=fast, backend=backend)
 
 
-@command
+@command(
+    name="attacks or subjects, separated by commas; without: all",
+    self_check="on engines without the protection that each attack names, where it must succeed",
+    list="only name them",
+)
 def attack(_: Context, name: str = "", self_check: bool = False, list: bool = False) -> None:
     """Carry out all attacks in QEMU, or `--name` (names, subjects); `--self-check`: with the protection removed."""
     from bulkhead.attack import cli
@@ -63,7 +73,12 @@ def attack(_: Context, name: str = "", self_check: bool = False, list: bool = Fa
     cli.main(name, self_check=self_check, listing=list)
 
 
-@command
+@command(
+    name="defects or families, separated by commas; without: all",
+    list="only name them",
+    jobs="engines at a time",
+    record="keep the result of a full run in ci/baselines, as the claim that tests check",
+)
 def defects(_: Context, name: str = "", list: bool = False, jobs: int = 2, record: bool = False) -> None:
     """Seed engines with one defect each (`--name`: names, families), and find it; `--record` keeps a full run."""
     at_least(1, jobs=jobs)
@@ -72,7 +87,11 @@ def defects(_: Context, name: str = "", list: bool = False, jobs: int = 2, recor
     cli.main(name, listing=list, jobs=jobs, record=record)
 
 
-@command
+@command(
+    count="so many histories; 5000 are a full run",
+    seed="number that the choices follow from; without: a new one, which the end of the run tells",
+    replay="file with the program of a history, which is carried out again and again in place of a run",
+)
 def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> None:
     """Calls of several CPUs at once in QEMU: each history must have an explanation; `--replay FILE` repeats one."""
     from bulkhead.conformance.histories import cli
@@ -80,7 +99,13 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
     cli.main(count, seed, replay)
 
 
-@command
+@command(
+    calls="on the host backend, compared with the specification",
+    seed="number that the choices of calls, histories and steps follow from",
+    storms="lifecycle storms from four CPUs at once, in QEMU",
+    histories="histories of several CPUs at once, in QEMU",
+    booted="steps on the booted engine in QEMU, compared with the specification",
+)
 def soak(
     _: Context,
     calls: int = 1_000_000,
@@ -109,7 +134,7 @@ def soak(
         conformance.main(calls, seed)
 
 
-@command
+@command(on="host (engine/core, on the host build), qemu (the shipped image) or all")
 def coverage(_: Context, on: str = "all") -> None:
     """Count which lines and branches of the engine tests execute, `--on host` (engine/core) or qemu (the image).
 
@@ -134,7 +159,11 @@ def sanitize(_: Context) -> None:
     sanitizers.main()
 
 
-@command
+@command(
+    minutes="how long, in minutes (1)",
+    keep="make the corpus in the repository anew of all inputs that are known to add something",
+    replay="an input, or a directory of inputs, whose steps are shown in place of a run",
+)
 def fuzz(_: Context, minutes: float = 1.0, keep: bool = False, replay: str = "") -> None:
     """Fuzz the host build against the specification; `--keep` what is new, `--replay` one input or a directory."""
     at_least(0.1, minutes=minutes)
@@ -162,7 +191,7 @@ def layout(_: Context) -> None:
     image.main()
 
 
-@command
+@command(vmlinux="ELF file of the guest's kernel, for its symbols")
 def debug(_: Context, vmlinux: str = "") -> None:
     """Start the machine halted, with gdb and the symbols of engine and hypervisor (and a guest's vmlinux) loaded."""
     from bulkhead.machine import debug as machine
@@ -194,7 +223,7 @@ def wheel(_: Context) -> None:
     package.main()
 
 
-@command
+@command(cache="also the downloads and toolchains of this user")
 def clean(_: Context, cache: bool = False) -> None:
     """Remove what was built; with `--cache` also the downloads and toolchains of this user."""
     from bulkhead.provision import checks

@@ -1,16 +1,21 @@
-"""What every task does with numbers that make no sense, and with a disk that is full."""
+"""What every task does with words that are no numbers, numbers that make no sense, and a disk that is full."""
 
 from __future__ import annotations
 
 import errno
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.program import Program
 
 from bulkhead.commands import NO_PLACE, at_least, command
 from bulkhead.errors import InvalidInput
+from bulkhead.provision.paths import REPOSITORY
 
 
 def failing(error: OSError) -> None:
@@ -46,3 +51,39 @@ def test_other_errors_of_the_system_are_defects_and_keep_their_traceback() -> No
     assert errno.ENOENT not in NO_PLACE
     with pytest.raises(FileNotFoundError):
         failing(FileNotFoundError(errno.ENOENT, "No such file or directory", "somewhere"))
+
+
+@pytest.fixture(scope="module")
+def tasks() -> ModuleType:
+    """All tasks of a checkout, those of the installed command among them."""
+    spec = importlib.util.spec_from_file_location("tasks_of_this_test", REPOSITORY / "tasks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_option_is_explained(tasks: ModuleType) -> None:
+    options = {
+        f"{task.name} --{option.names[0]}": option.help
+        for task in Collection.from_module(tasks).tasks.values()
+        for option in task.get_arguments()
+    }
+    assert "conform --calls" in options
+    assert [name for name, text in options.items() if not text] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["conform", "--calls", "abc"], "'abc' is no whole number\n  where: --calls"),
+        (["fuzz", "--minutes", "long"], "'long' is no number\n  where: --minutes"),
+    ],
+)
+def test_a_word_where_a_number_belongs(
+    tasks: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Program(namespace=Collection.from_module(tasks)).run(["inv", *words])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err

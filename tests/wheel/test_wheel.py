@@ -145,7 +145,7 @@ def test_the_image_for_a_board(scratch: Scratch) -> None:
         (("run", "--memory", "much"), "'much' is no amount of memory"),
         (("run", "--kernel", "/no/such/kernel"), "/no/such/kernel"),
         (("conform", "--backend", "moon"), "there is no backend 'moon'"),
-        (("conform", "--calls", "many"), "invalid literal for int()"),
+        (("conform", "--calls", "many"), "'many' is no whole number"),
         (("conform", "--calls=-1"), "-1 is too small"),
         (("conform", "--jobs", "0"), "0 is too small"),
         (("conform", "--serial", "/dev/ttyUSB0"), "--serial and --power are for --backend metal or all"),

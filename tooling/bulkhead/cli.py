@@ -30,7 +30,7 @@ class Command(Program):
     def _understand(self, parse: Callable[[], None]) -> None:
         try:
             parse()
-        except (ParseError, ValueError) as error:  # ValueError: a word where a number belongs
+        except (ParseError, ValueError) as error:  # ValueError: no number for an option of invoke's own
             hint = f"`{self.binary} --help` lists the tasks, `{self.binary} --help TASK` the options of one"
             raise ended_by(InvalidInput(str(error), where="the command line", hint=hint)) from error
 

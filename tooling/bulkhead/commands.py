@@ -8,20 +8,55 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import task
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
 
 from bulkhead.errors import BulkheadError, InvalidInput
+from bulkhead.provision.paths import runner
 
+Body = Callable[..., int | None]
+_PARTS = ("names", "kind", "default", "help", "positional", "optional", "incrementable", "attr_name")
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of the operating system that say where nothing can be written: no defects of this program."""
 
 
-def command(function: Callable[..., int | None]) -> Any:
-    """Make a function a task: its number is the exit status, known errors end it with their message alone."""
+class Option(Argument):
+    """Invoke's argument, which says in a sentence that a word is no number."""
+
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        """See Argument."""
+        try:
+            super().set_value(value, cast)
+        except ValueError as error:
+            number = "whole number" if self.kind is int else "number"
+            hint = f"`{runner()} --help TASK` explains the options of a task"
+            raise ended_by(InvalidInput(f"'{value}' is no {number}", where=f"--{self.names[0]}", hint=hint)) from error
+
+
+class Command(Task[Any]):
+    """Invoke's task with such arguments."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """See Task."""
+        arguments = super().get_arguments(ignore_unknown_help)
+        return [Option(**{part: getattr(one, part) for part in _PARTS}) for one in arguments]
+
+
+@overload
+def command(function: Body, /) -> Any: ...
+@overload
+def command(**about: str) -> Callable[[Body], Any]: ...
+def command(function: Body | None = None, /, **about: str) -> Any:
+    """Make a function a task: its number is the exit status, known errors end it with their message alone.
+
+    `about`: what `--help` says of each option.
+    """
+    if function is None:
+        return functools.partial(command, **about)
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -38,7 +73,7 @@ def command(function: Callable[..., int | None]) -> Any:
         if status:
             raise Exit(code=status)
 
-    return task(guarded)
+    return Command(guarded, help=about)
 
 
 def ended_by(error: BulkheadError) -> Exit:
@@ -63,7 +98,25 @@ def at_least(least: float, **options: float) -> None:
             )
 
 
-@command
+@command(
+    kernel="file of an uncompressed arm64 Linux Image; without: the kernel of the pinned Debian guest",
+    initrd="file of the initial RAM disk for --kernel",
+    firmware="run firmware in place of a kernel: uefi, u-boot or a file",
+    payload="file that the firmware finds in RAM",
+    disk="file of which the guest gets a copy as its virtio disk",
+    append="the kernel's command line (console=ttyAMA0 quiet)",
+    memory="RAM of the guest, as in 512M or 2G (512M)",
+    cpus="CPUs of the guest (2)",
+    load_address="guest physical address of a --kernel that is a flat binary",
+    cpu_model="what QEMU emulates: neoverse-n1, neoverse-v1, neoverse-n2 or max (neoverse-n1)",
+    host_cpus="CPUs of the machine (2)",
+    timeout="seconds that the whole run may take (300 with --script; else a day)",
+    json="nothing on stdout but a JSON object that says how the run went",
+    verbose="show stages with their seconds, and the command that starts QEMU",
+    qemu="path of a qemu-system-aarch64, in place of the one on PATH",
+    script="commands for the guest's shell, after which it is shut down; without: a session at the terminal",
+    toolchain="compiler of the image: pinned (the default) or system",
+)
 def run(
     _: Context,
     kernel: str = "",
@@ -97,7 +150,16 @@ def run(
     )  # fmt: skip
 
 
-@command
+@command(
+    backend="machine: host (the engine as a library), qemu, metal or all",
+    calls="so many calls or steps; without: a full run (a million on host)",
+    seed="number that the choices follow from; without: a new one, which the end of the run tells",
+    jobs="processes at a time, on host",
+    replay="file with the steps of a failure, which are carried out in place of a run",
+    thorough="compare the whole state after each step, on qemu",
+    serial="line to a board, PATH[:BAUD]; qemu: a pseudo-terminal to a machine in QEMU",
+    power="shell command that turns the board off and on when it has stopped answering",
+)
 def conform(
     _: Context,
     backend: str = "host",
@@ -124,7 +186,9 @@ def conform(
     conformance.main(backend, calls, seed, jobs, replay, thorough=thorough, serial=serial, power=power)
 
 
-@command
+@command(
+    to="file or block device that is written", payload="the image with the program for tests, not the hypervisor"
+)
 def flash(_: Context, to: str, payload: bool = False) -> None:
     """Write the image to a file or block device, and read it back; `--payload`: the one for tests on a board."""
     from bulkhead.image import flash as image
