@@ -121,7 +121,7 @@ def test_a_missing_device_costs_only_the_tests_that_need_it(tmp_path: Path) -> N
 def test_a_failure_is_repeated_by_the_command_that_it_prints(tmp_path: Path) -> None:
     _, output = run(tmp_path, WRONG)
     wanted = [
-        "map(vm=0x40, ipa=0x1000)",
+        "map(vm=0x40, ipa=0x1000, frame=0x0, mode=0x0)",
         "expected TABLE_MISSING",
         "got INVALID_ARGUMENT (x1 = 1)",
         "changed: nothing",

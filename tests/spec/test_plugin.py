@@ -32,6 +32,21 @@ def test_changed(machine, vm):
     vm(5)
     machine.refuses("vm_kill", "BAD_STATE", vm=5)
 """
+MAPPED = """
+def test_mapped(machine, vm):
+    one = vm(5)
+    one.page()
+    machine.refuses("vcpu_create", "BAD_STATE", vm=5, frame=machine.take())
+"""
+LIAR = """
+def test_liar(machine):
+    call = machine.backend.call
+    def changed(cpu, registers):
+        machine.backend.poke(machine.layout.vm_records + 5 * 512 + 8, bytes([7]))
+        return call(cpu, registers)
+    machine.backend.call = changed
+    machine.ok("vm_kill")
+"""
 LEFT_OUT = """
 @pytest.mark.qemu
 def test_guest(machine): pass
@@ -78,12 +93,15 @@ def test_disorder_is_an_error_and_does_not_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        (WRONG, ["map(vm=0x40, ipa=0x1000)", "expected TABLE_MISSING (x1 = 2: 2) and no change",
+        (WRONG, ["map(vm=0x40, ipa=0x1000, frame=0x0, mode=0x0)", "expected TABLE_MISSING (x1 = 2: 2) and no change",
                  "got INVALID_ARGUMENT (x1 = 1)", "changed: nothing"]),
         (CHANGED, ["vm_kill(vm=0x5)", "expected BAD_STATE and no change", "got SUCCESS",
-                   "changed: vm 5 state: 0x1 -> 0x3"]),
+                   "changed: vm 5 state: BUILDING -> DYING"]),
+        (MAPPED, ["vcpu_create(vm=0x5, index=0x0, frame=0x", "vm 5 vcpu0: 0x0 -> 0x",
+                  ": kind HOST -> VCPU, vm 0 -> 5"]),
+        (LIAR, ["vm_kill(vm=0x0)", "expected SUCCESS", "got BAD_STATE", "changed: vm 5 root: 0x0 -> 0x7"]),
     ],
-    ids=["wrong answer", "unexpected change"],
+    ids=["wrong answer", "unexpected change", "change of a frame", "change in spite of a refusal"],
 )  # fmt: skip
 def test_a_failure_explains_itself(tmp_path: Path, text: str, lines: list[str]) -> None:
     output = outcome(tmp_path, text)

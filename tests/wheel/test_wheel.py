@@ -70,7 +70,8 @@ def test_what_an_outsider_is_told_of_a_failure(scratch: Scratch) -> None:
     )
     done = scratch.run("pytest", "test_wrong.py")
     assert done.returncode == 1
-    wanted = ("map(vm=0x40, ipa=0x1000)", "expected TABLE_MISSING", "got INVALID_ARGUMENT (x1 = 1)", "changed: nothing")
+    wanted = ("map(vm=0x40, ipa=0x1000, frame=0x0, mode=0x0)", "expected TABLE_MISSING",
+              "got INVALID_ARGUMENT (x1 = 1)", "changed: nothing")  # fmt: skip
     assert [words for words in wanted if words not in done.stdout] == [], done.stdout
 
 
@@ -100,7 +101,8 @@ def test_without_qemu_nothing_is_installed_but_it_is_said_how(scratch: Scratch) 
     (scratch.work / "test_boot.py").write_text("def test_boot(bulkhead_machine):\n    pass\n")
     tests = scratch.run("pytest", "test_boot.py", "--bulkhead-backend", "qemu", **words)
     assert tests.returncode == 1
-    assert "qemu-system-aarch64 is missing" in tests.stdout and "as root: apt-get install" in tests.stdout, tests.stdout
+    told = tests.stdout
+    assert "qemu-system-aarch64 is missing" in told and "as root: apt-get install" in told, told
     assert not called.exists()
     doctor = scratch.run("bulkhead", "doctor", **words)
     assert (doctor.returncode, "no qemu-system-aarch64" in doctor.stdout) == (1, True), doctor.stdout

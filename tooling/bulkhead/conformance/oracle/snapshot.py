@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 
 from bulkhead.conformance.backends.backend import BLOCK, FRAMES_IN_BLOCK, PAGE, Layout
 from bulkhead.conformance.oracle.walk import Memory
-from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, VM_WORDS, FrameRecord, Kind
+from bulkhead.inspect.records import VM_RECORD, VM_SLOTS, VM_WORDS, FrameRecord, Kind, VmState
 
 WORD = 8
 FIELD_NAMES = {
@@ -56,11 +57,12 @@ class Changes:
 
     def _lines(self) -> Iterator[str]:
         for address, (record, new_record) in self.blocks.items():
-            yield f"block {address:#x}: {record} -> {new_record}"
+            yield f"block {address:#x}: {_record_changes(record, new_record)}"
         for address, (record, new_record) in self.frames.items():
-            yield f"frame {address:#x}: {record} -> {new_record}"
+            yield f"frame {address:#x}: {_record_changes(record, new_record)}"
         for (slot, name), (word, new_word) in self.vms.items():
-            yield f"vm {slot} {name}: {word:#x} -> {new_word:#x}"
+            show = _state if name == "state" else hex
+            yield f"vm {slot} {name}: {show(word)} -> {show(new_word)}"
         for address, (word, new_word) in self.host_level2.items():
             yield f"host level 2 for {address:#x}: {word:#x} -> {new_word:#x}"
         for address, (word, new_word) in self.dma_level2.items():
@@ -82,8 +84,8 @@ class Snapshot:
     contents: dict[int, bytes]
 
     @classmethod
-    def take(cls, memory: Memory) -> Snapshot:
-        """Read everything from a machine that is not in the middle of a call."""
+    def take(cls, memory: Memory, *, contents: bool = True) -> Snapshot:
+        """Read everything from a machine that is not in the middle of a call, or all but the frames' contents."""
         layout, read = memory.layout, memory.physical
         blocks = read(layout.block_records, layout.blocks * WORD)
         split = [layout.ram_base + n * BLOCK for n, word in enumerate(unpack(blocks)) if word == Kind.SPLIT]
@@ -94,7 +96,7 @@ class Snapshot:
             read(layout.dma_level2, layout.blocks * WORD),
             read(layout.vm_records, VM_SLOTS * VM_RECORD.size),
             {block: read(frame_record_address(layout, block), FRAMES_IN_BLOCK * WORD) for block in split},
-            {block: read(block, BLOCK) for block in split},
+            {block: read(block, BLOCK) for block in split if contents},
         )
 
     def changes(self, after: Snapshot) -> Changes:
@@ -143,6 +145,21 @@ def records(memory: Memory) -> Iterator[tuple[int, int]]:
 def frame_record_address(layout: Layout, frame: int) -> int:
     """Where the record of the frame at physical address `frame` is."""
     return layout.frame_records + (frame - layout.ram_base) // PAGE * WORD
+
+
+def _record_changes(record: FrameRecord, new: FrameRecord) -> str:
+    """The fields that differ: `kind HOST -> VM_PAGE, vm 0 -> 3`."""
+    named = ((one.name, getattr(record, one.name), getattr(new, one.name)) for one in fields(FrameRecord))
+    return ", ".join(f"{name} {_word(old)} -> {_word(value)}" for name, old, value in named if old != value)
+
+
+def _word(value: int) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def _state(word: int) -> str:
+    known = {one.value: one.name for one in VmState}
+    return known.get(word, hex(word))
 
 
 def _vm_key(word: int) -> tuple[int, str]:

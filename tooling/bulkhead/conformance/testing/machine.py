@@ -86,7 +86,7 @@ def check_registers(line: abi.Call, arguments: dict[str, int], cpu: int, reply: 
         wrong.append(f"a status in x0; it is {reply.regs[0]:#x}")
     elif reply.detail and not statuses[reply.status].detail:
         wrong.append(f"no detail with {reply.status}")
-    assert not wrong, "\n  expected ".join([f"{describe(line.name, arguments, cpu)} got {reply}", *wrong])
+    assert not wrong, "\n  expected ".join([f"{describe_call(line, arguments, cpu)} got {reply}", *wrong])
 
 
 def difference(before: Snapshot | Reach, after: Snapshot | Reach) -> Changes | ReachChanges:
@@ -156,7 +156,9 @@ class Machine:
         return reply
 
     def call(self, name: str | int, *, cpu: int = 0, **arguments: int) -> Reply:
-        """A call of the host; arguments by the names of the table. Checks that no other register changes."""
+        """A call of the host; arguments by the names of the table, those that are left away are sent as 0. Checks that
+        no other register changes.
+        """
         __tracebackhide__ = True
         line = find(name)
         sent = tuple(encode(line, arguments))
@@ -165,13 +167,16 @@ class Machine:
         return reply
 
     def ok(self, name: str, *, cpu: int = 0, **arguments: int) -> Reply:
-        """A call that must succeed."""
+        """A call that must succeed. Arguments as in `call`. A failure says which records have changed all the same."""
         __tracebackhide__ = True
+        before = Snapshot.take(self, contents=False) if self.backend.raw_memory else None  # all else takes too long
         reply = self.call(name, cpu=cpu, **arguments)
-        assert reply.status == "SUCCESS", (
-            f"{describe(name, arguments, cpu)}\n  expected SUCCESS\n  got {reply}"
-        )
-        return reply
+        if reply.status == "SUCCESS":
+            return reply
+        lines = [describe_call(find(name), arguments, cpu), "expected SUCCESS", f"got {reply}"]
+        if before and (changes := before.changes(Snapshot.take(self, contents=False))):
+            lines.append(f"changed: {indented(changes)}")
+        raise AssertionError("\n  ".join(lines))
 
     def observe(self, name: str, *, cpu: int = 0, **arguments: int) -> tuple[Reply, Changes]:
         """A call that must succeed, and everything that it changed."""
@@ -183,7 +188,9 @@ class Machine:
     def refuses(
         self, name: str, status: str, detail: str | int = 0, *, cpu: int = 0, **arguments: int
     ) -> None:
-        """A call that must answer `status` and change nothing; `detail` is x1, or the argument at fault by name."""
+        """A call that must answer `status` and change nothing; `detail` is x1, or the argument at fault by name.
+        Arguments as in `call`.
+        """
         __tracebackhide__ = True
         expected = 1 + find(name).args.index(detail) if isinstance(detail, str) else detail
         before = self.look()
@@ -192,8 +199,9 @@ class Machine:
         if (reply.status, reply.detail) == (status, expected) and not changes:
             return
         wanted = status + (f" (x1 = {expected}: {detail})" if detail else "") + " and no change"
+        call = describe_call(find(name), arguments, cpu)
         raise AssertionError(
-            f"{describe(name, arguments, cpu)}\n  expected {wanted}\n  got {reply}\n  changed: {changes}"
+            f"{call}\n  expected {wanted}\n  got {reply}\n  changed: {indented(changes)}"
         )
 
     @contextmanager
@@ -279,3 +287,13 @@ def describe(name: str | int, arguments: dict[str, int], cpu: int) -> str:
     """A call as a line for people."""
     inside = ", ".join(f"{key}={value & MASK:#x}" for key, value in arguments.items())
     return f"{name}({inside})" + (f" on CPU {cpu}" if cpu else "")
+
+
+def describe_call(line: abi.Call, arguments: dict[str, int], cpu: int) -> str:
+    """The same with all arguments of the call, as they are sent: one that was forgotten shows as 0."""
+    return describe(line.name, {name: arguments.get(name, 0) for name in line.args}, cpu)
+
+
+def indented(changes: Changes | ReachChanges) -> str:
+    """Changes in a message, below their first line."""
+    return str(changes).replace("\n", "\n    ")
