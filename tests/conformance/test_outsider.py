@@ -54,6 +54,12 @@ def test_raw(bulkhead_machine):
 def test_marked(bulkhead_machine):
     bulkhead_machine.vm_word(0, 0)
 """
+LONG = """
+import time
+def test_long(bulkhead_machine):
+    print("begun", flush=True)
+    time.sleep(60)
+"""
 LEFT = """
 def test_left(bulkhead_machine):
     root = bulkhead_machine.take()
@@ -180,3 +186,25 @@ def test_a_machine_that_falls_silent_costs_one_test(tmp_path: Path) -> None:
     assert "1 failed, 2 passed" in output
     assert "no answer to 'call': the device has stopped answering; the engine's console ends with" in output
     assert "--bulkhead-backend metal --bulkhead-serial qemu" in output
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("options", [("qemu",), ("metal", "--bulkhead-serial", "qemu")], ids=["qemu", "metal"])
+def test_a_run_that_is_terminated_leaves_no_files(tmp_path: Path, options: tuple[str, ...]) -> None:
+    path, files = tmp_path / "test_inner.py", tmp_path / "files"
+    path.write_text(LONG)
+    files.mkdir()
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", str(path)]
+    command += ["--bulkhead-backend", *options]
+    child = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(files)}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout is not None
+        assert any("begun" in line for line in child.stdout) and list(files.glob("bulkhead-*"))
+        child.terminate()
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert list(files.glob("bulkhead-*")) == []

@@ -1,9 +1,12 @@
-"""What every task does with words that are no numbers, numbers that make no sense, and a disk that is full."""
+"""What every task does with words that are no numbers, numbers that make no sense, a disk that is full, and signals."""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +54,40 @@ def test_other_errors_of_the_system_are_defects_and_keep_their_traceback() -> No
     assert errno.ENOENT not in NO_PLACE
     with pytest.raises(FileNotFoundError):
         failing(FileNotFoundError(errno.ENOENT, "No such file or directory", "somewhere"))
+
+
+LONG = """
+import sys, tempfile, time
+from invoke.collection import Collection
+from invoke.program import Program
+from bulkhead.commands import command
+@command
+def long(_):
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]):
+        print("begun", flush=True)
+        time.sleep(60)
+Program(namespace=Collection(long)).run(["inv", "long"])
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["as it is", "under nohup"])
+def test_a_task_that_is_terminated_leaves_no_files(tmp_path: Path, ignored: bool) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", LONG, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None and child.stdout.readline() == "begun\n"
+        if ignored:
+            child.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(0.3)
+        child.send_signal(signal.SIGTERM if ignored else signal.SIGHUP)
+        assert child.wait(20) == 130
+    finally:
+        child.kill()
+        child.communicate()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

@@ -150,6 +150,7 @@ def test_no_machine_after_a_signal(tmp_path: Path, number: signal.Signals) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup may have changed for all tests
     )
     try:
         assert child.stdout is not None

@@ -16,6 +16,7 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from bulkhead.errors import BulkheadError, InvalidInput
+from bulkhead.machine.qemu import interrupt_on_termination
 from bulkhead.provision.paths import runner
 
 Body = Callable[..., int | None]
@@ -60,6 +61,7 @@ def command(function: Body | None = None, /, **about: str) -> Any:
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        interrupt_on_termination()  # of a task that starts machines, and has files for them
         try:
             status = function(*args, **kwargs)
         except BulkheadError as error:

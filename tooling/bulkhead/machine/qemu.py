@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -296,10 +297,16 @@ class QemuMachine:
 
 
 def interrupt_on_termination() -> None:
-    """Make SIGTERM and SIGHUP end this process the way Ctrl-C does, so that every context manager runs."""
+    """Make SIGTERM and SIGHUP end this process the way Ctrl-C does, so that every context manager runs.
+
+    Signals that somebody ignores (nohup) or handles are left as they are; so are all outside the main thread.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)

@@ -24,7 +24,6 @@ from bulkhead.machine.guest_console import GuestConsole, GuestDied
 from bulkhead.machine.hypervisor import DISK, INITRD, KERNEL, Hypervisor, MachineSpec, count_boot, hypervisor
 from bulkhead.machine.kernel import Kernel, read_disk, read_file, read_kernel
 from bulkhead.machine.options import RunOptions
-from bulkhead.machine.qemu import interrupt_on_termination
 from bulkhead.machine.shim import Destroyed, Stats
 from bulkhead.machine.terminal import Keyboard
 from bulkhead.provision import guests, qemu
@@ -110,7 +109,6 @@ def _read_firmware(options: RunOptions, choice: str) -> Guest:
 
 def main(options: RunOptions) -> int:
     """Do the whole job; the exit status. What a user can get wrong is checked before a start."""
-    interrupt_on_termination()
     reporter = Reporter(json=options.json, verbose=options.verbose, live=options.script is None)
     result = RunResult(memory=options.memory, cpus=options.cpus)
     try:

@@ -21,6 +21,7 @@ from bulkhead.conformance.testing.builder import ORDINARY_RAM, Ranges, Vm, disma
 from bulkhead.conformance.testing.machine import Machine, difference
 from bulkhead.conformance.testing.reach import Reach, ReachChanges
 from bulkhead.conformance.testing.seat import NAMES, PSEUDO_TERMINAL, Seat, starter
+from bulkhead.machine.qemu import interrupt_on_termination
 
 FIXTURE = "bulkhead_seat"
 RAW = "raw_memory"
@@ -61,8 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT], config.stash[BY_REACH] = set(), []
     if config.getini("bulkhead_aliases"):
         config.pluginmanager.register(aliases, "bulkhead-aliases")
-    if chosen(config) != ("host",) and config.option.verbose == 0:
-        config.option.verbose = 1  # a test that may take long is named before it runs
+    if chosen(config) != ("host",):
+        interrupt_on_termination()  # so that machines and their files go with this process
+        config.option.verbose = config.option.verbose or 1  # a test that may take long is named before it runs
 
 
 def chosen(config: pytest.Config) -> tuple[str, ...]:
