@@ -37,14 +37,13 @@ ELSEWHERE = {
 
 
 _ONE_STEP = "it lasts no longer than another CPU's step, which random turns do not meet"
-_RACES = "tests/conformance/test_histories.py, which lets CPUs meet"
 _FAULT = "tests/boot/test_faults.py, by a debugger at the instruction"
 ELSEWHERE_ON_QEMU = ELSEWHERE | {
     Pair("VM: SError", "SUCCESS"): Elsewhere("QEMU has no SErrors", "the host backend"),
     Pair("VM: SError", "SUCCESS alive"): Elsewhere("QEMU has no SErrors", "the host backend"),
     Pair("VM: interrupt", "SUCCESS"): Elsewhere("QEMU withdraws no interrupt that it has signalled", _FAULT),
     **{
-        Pair(f"VM: {kind} abort", "SUCCESS mapped meanwhile"): Elsewhere(_ONE_STEP, _RACES)
+        Pair(f"VM: {kind} abort", "SUCCESS mapped meanwhile"): Elsewhere(_ONE_STEP, "the host backend")
         for kind in ("data", "instruction")
     },
     **{
