@@ -7,12 +7,18 @@ which engine.
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
-from bulkhead.conformance.histories.campaign import Counts
+from bulkhead.conformance.backends.qemu import QemuBackend
+from bulkhead.conformance.histories.campaign import SPARE_BLOCKS, Counts, Ground
 from bulkhead.conformance.histories.cli import FULL, carry_out, run
 from bulkhead.errors import CheckFailed
+from bulkhead.image.build import build
 from bulkhead.image.variant import Edit, build_variant
+from bulkhead.inspect.records import Kind
+from bulkhead.provision import qemu
 from bulkhead.report import baselines
 from defects.lock.call_changes_unlocked import DEFECT as EARLY_UNLOCK
 
@@ -75,6 +81,23 @@ def test_a_broken_engine_has_a_history_without_explanation(edits: tuple[Edit, ..
 
 @pytest.mark.qemu
 @pytest.mark.slow
+@pytest.mark.qemu
+@pytest.mark.slow
+def test_what_the_host_program_is_in_is_no_block_to_play_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When few whole blocks are left: giving that one away ends the program, or changes what it notes."""
+    backend = QemuBackend(build("pinned", "payload"), str(qemu.ensure()))
+    try:
+        ground = Ground(backend, Random(1), cpus=2)
+        assert backend.programs
+        left = sorted(backend.programs) + ground.machine.blocks(Kind.HOST)[-SPARE_BLOCKS + 1 :]
+        monkeypatch.setattr(ground.machine, "blocks", lambda _kind: left)
+        used = ground.resources().blocks
+    finally:
+        backend.close()
+    assert len(used) == SPARE_BLOCKS
+    assert not backend.programs & {*used}
+
+
 def test_the_record_is_about_this_engine() -> None:
     kept = baselines.kept("histories")
     assert kept is None or kept["explained"] == kept["histories"] >= FULL

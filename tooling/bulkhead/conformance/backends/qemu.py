@@ -40,6 +40,8 @@ class QemuBackend(PayloadBackend):
     raw_memory = True
     whole_blocks: tuple[int, ...] = ()
     layout: Layout
+    programs: frozenset[int]
+    """Addresses of the blocks that the host program is in: those that it has touched when it is ready."""
 
     def __init__(
         self,
@@ -91,11 +93,12 @@ class QemuBackend(PayloadBackend):
             with stopped_view(self._machine, self._symbols) as view:
                 self.layout = layout_of(view)
                 self._lock = view.physical(self._symbols.address("LOCK"))
-                untouched = [
-                    address
-                    for address in range(RAM_BASE, RAM_BASE + self._config.memory, BLOCK)
-                    if view.owner(address).kind == Kind.UNCLEARED
-                ]
+                kinds = {
+                    address: view.block_record(number)
+                    for number, address in enumerate(range(RAM_BASE, self.layout.end, BLOCK))
+                }
+            untouched = [address for address, kind in kinds.items() if kind == Kind.UNCLEARED]
+            self.programs = frozenset(address for address, kind in kinds.items() if kind == Kind.HOST)
             for block in untouched[self._untouched :]:  # tests choose among blocks that are simply the host's
                 self._link.call("read", {"address": block, "length": 8})
             self._running = attempt.pop_all()

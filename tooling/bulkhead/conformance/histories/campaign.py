@@ -47,7 +47,9 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Both together."""
-        return Counts(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+        return Counts(
+            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        )
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,18 @@ class Ground:
 
     def resources(self) -> Resources:
         """Frames and blocks for the next program; a new boot if too few blocks are whole."""
-        blocks = self.machine.blocks(Kind.HOST)
+        blocks = self._whole_blocks()
         if len(blocks) < SPARE_BLOCKS:
             self.backend.reset()
             self._prepare()
-            blocks = self.machine.blocks(Kind.HOST)
+            blocks = self._whole_blocks()
         owned = {frame for step in self.cleared for frame in step.arguments.values()}
         free = [frame for frame in self._frames(Kind.HOST) if frame not in owned]
         return Resources(free[:FRAMES], blocks[-SPARE_BLOCKS:])
+
+    def _whole_blocks(self) -> list[int]:
+        """Blocks of the host that it can give away: not what its program is in."""
+        return [block for block in self.machine.blocks(Kind.HOST) if block not in self.backend.programs]
 
     def _frames(self, kind: Kind) -> list[int]:
         """Frames of the block that boot has split."""

@@ -11,7 +11,7 @@ from bulkhead.conformance.backends import caller
 from bulkhead.conformance.backends.backend import BLOCK, REGISTERS
 from bulkhead.conformance.backends.caller import ASKED, Caller, Made
 from bulkhead.conformance.backends.host import Next
-from bulkhead.conformance.backends.payload import PayloadBackend
+from bulkhead.conformance.backends.qemu import QemuBackend
 from bulkhead.conformance.oracle.image import WORDS_IN_FRAME
 from bulkhead.conformance.oracle.oracle import Oracle
 from bulkhead.conformance.oracle.recorded import CONTEXT_PC, CONTEXT_X0
@@ -19,7 +19,6 @@ from bulkhead.conformance.oracle.snapshot import unpack
 from bulkhead.conformance.sequences.aim import number
 from bulkhead.conformance.testing.builder import RAM
 from bulkhead.conformance.testing.machine import ABI, Machine, filler
-from bulkhead.inspect.records import Kind
 from bulkhead.spec import ARGUMENTS, STEPS, Outcome, State
 from bulkhead.spec.state import VmWord
 from bulkhead.spec.transaction import EXIT
@@ -30,11 +29,10 @@ class BootedOracle(Oracle):
 
     def __init__(self, machine: Machine, *, thorough: bool = False) -> None:
         super().__init__(machine, thorough=thorough)
-        assert isinstance(machine.backend, PayloadBackend)
+        assert isinstance(machine.backend, QemuBackend)
         self.payload = machine.backend
         self._caller = Caller(machine.backend)
-        self.programs = frozenset(machine.blocks(Kind.HOST))
-        """As boot leaves the machine, the host has touched only what its program is in."""
+        self.programs = machine.backend.programs
 
     @property
     def state(self) -> State:
