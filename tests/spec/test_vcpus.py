@@ -28,7 +28,7 @@ pytestmark = pytest.mark.host
 RAM, DEVICE = 0x4000_0000, 0x0900_0000
 SMALL = ((0x4000_0000, 16 << 20),)
 LIST = 1 << 62 | 1 << 60
-ISV = 1 << 24
+ISV, STORE = 1 << 24, 1 << 6
 EC = {"WFx": 0x01, "FP": 0x07, "HVC": 0x16, "SMC": 0x17, "system": 0x18, "fetch": 0x20, "data": 0x24}
 
 
@@ -124,6 +124,17 @@ def test_replies(scene: Scene) -> None:
             follower.host_call(0, "vcpu_run", other, 0, 0, 0, 0, 0)
         follower.host_call(0, "vcpu_run", vcpu, 0xFEDC_BA98_7654_3210, LIST | 40, 0, 0, 0xA001)
         follower.host_call(0, "vcpu_run", vcpu, 0xFFFF_FFFF, 0, 0, 0, 0)
+
+
+def test_a_store_tells_the_bytes_that_it_stores(scene: Scene) -> None:
+    """Of each size, from a register that is full."""
+    follower, register = scene.follower, 5
+    for size in range(4):
+        follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
+        follower.set_word(0, register, 0xFEDC_BA98_7654_3210)
+        esr = EC["data"] << 26 | ISV | size << 22 | register << 16 | STORE | 7
+        taken = follower.exception(0, esr, DEVICE, DEVICE >> 8)
+        assert taken.decision.data[2] == 0xFEDC_BA98_7654_3210 & (1 << (8 << size)) - 1
 
 
 def test_deaths(scene: Scene) -> None:
