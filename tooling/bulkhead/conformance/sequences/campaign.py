@@ -22,6 +22,7 @@ from bulkhead.conformance.oracle import coverable
 from bulkhead.conformance.oracle.oracle import DMA_WINDOWS
 from bulkhead.conformance.sequences.aim import Aim
 from bulkhead.conformance.sequences.blind import BlindOracle
+from bulkhead.conformance.sequences.booted import BootedOracle
 from bulkhead.conformance.sequences.booted_vcpus import BootedVcpus
 from bulkhead.conformance.sequences.guide_turns import Turns
 from bulkhead.conformance.sequences.second_touch import touch_twice
@@ -53,6 +54,8 @@ BESIDE = "turns of vCPUs need raw memory to be followed"
 """Why pairs of vCPUs and of calls beside ownership are not counted on metal."""
 CPU_MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
 """One after the other."""
+WINDOWS = ("dma_allow", "dma_revoke")
+"""Calls that need an SMMU."""
 SHORT = 2000
 """Steps of the short form, on metal."""
 FULL = {"qemu": ALL, "metal": SHORT}
@@ -121,7 +124,7 @@ class Findings:
 
 def wanted(*, smmu: bool, without: Collection[Pair]) -> list[Pair]:
     """The pairs that a machine with or without an SMMU can show."""
-    windows = [pair for pair in pairs.reachable() if pair.step in ("dma_allow", "dma_revoke")]
+    windows = [pair for pair in pairs.reachable() if pair.step in WINDOWS]
     refusals = [pair for pair in windows if pair.label == "1. NOT_SUPPORTED"]
     beyond = {*(refusals if smmu else set(windows) - set(refusals)), *without}
     return [pair for pair in pairs.reachable() if pair not in beyond]
@@ -185,10 +188,20 @@ def on_qemu(
         )
         try:
             judge = BootedVcpus(Machine(backend), trapping.program(RAM), thorough=thorough)
-            live(judge, findings, calls, steps, smmu=smmu, first=partial(touch_twice, judge, backend))
+            live(judge, findings, calls, steps, smmu=smmu, first=partial(_first, judge, backend))
         finally:
             backend.close()
     return findings
+
+
+def _first(judge: BootedOracle, backend: QemuBackend) -> tuple[Pair, ...]:
+    """What random steps would show seldom or never: CPUs that meet, refusals of the one machine without an SMMU."""
+    shown = tuple(touch_twice(judge, backend))
+    if judge.has_dma:
+        return shown
+    for name in WINDOWS:
+        judge.step(name, block=judge.machine.layout.split_block)
+    return (*shown, *(Pair(name, "1. NOT_SUPPORTED") for name in WINDOWS))
 
 
 def on_metal(
