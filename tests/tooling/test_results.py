@@ -73,8 +73,10 @@ def test_a_page_that_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_claim_holds_for_its_engine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert baselines.kept("histories") is None
+    with pytest.raises(CheckFailed, match="not kept"):
+        baselines.claimed("histories")
     baselines.keep("histories", {"histories": 5000})
-    assert baselines.kept("histories") == {"histories": 5000}
+    assert baselines.kept("histories") == baselines.claimed("histories") == {"histories": 5000}
     monkeypatch.setattr(results, "_shipped_hash", lambda anew: "other")
     with pytest.raises(CheckFailed, match="another engine"):
         baselines.kept("histories")

@@ -33,7 +33,21 @@ def kept(kind: str) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text())
     if record.pop(ENGINE) != engine_hash():
-        raise CheckFailed("this record is about another engine", where=path, hint="run `inv soak` again, or remove it")
+        raise CheckFailed(
+            "this record is about another engine", where=path, hint="run `inv soak` again, or remove it"
+        )
+    return record
+
+
+def claimed(kind: str) -> dict[str, Any]:
+    """What the last full run has found. CheckFailed if there was none, or about another engine."""
+    record = kept(kind)
+    if record is None:
+        raise CheckFailed(
+            "a claim rests on a full run that is not kept",
+            where=DIRECTORY / f"{kind}.json",
+            hint="run `inv soak`, and `inv defects --record`",
+        )
     return record
 
 
