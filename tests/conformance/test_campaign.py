@@ -30,7 +30,7 @@ def test_every_step_is_the_specified_one() -> None:
     findings = campaign.main("qemu", calls=MANY, seed=1)
     assert findings.calls >= MANY
     assert findings.successes > 0.3 * findings.calls
-    assert len(findings.missing) <= 12, findings.missing
+    assert len(findings.missing) <= 20, findings.missing
     assert findings.counts[SECOND_TOUCH] == len(findings.boards)
     assert {board.smmu for board in findings.boards} == {False, True}
     assert set(findings.counts) <= set(pairs.every_reachable()), "what is proved to be unreachable was seen"

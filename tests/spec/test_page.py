@@ -26,7 +26,7 @@ RUN_STATES = {
     "NONE OFF": ["vcpu_create"],
     "OFF RUNNABLE": ["vcpu_set_entry", "VM: PSCI_CPU_ON"],
     "RUNNABLE LOADED": ["vcpu_run"],
-    "LOADED RUNNABLE": ["vcpu_run", "vcpu_put"],
+    "LOADED RUNNABLE": ["vcpu_run", "vcpu_put", "PSCI_CPU_OFF"],
     "LOADED OFF": ["VM: PSCI_CPU_OFF"],
     "OFF NONE": ["reclaim"],
     "RUNNABLE NONE": ["reclaim"],

@@ -131,7 +131,9 @@ def unknown_state(touch: Touch) -> State:
 def unknown_machine(touch: Touch) -> State:
     """The same with what only vCPUs and calls beside ownership look at: CPUs, and all inputs."""
     state, name = unknown_state(touch), smt.variable
-    loaded, identification = smt.function("state_cpu", 64, 64), smt.function("identification", 64, 64)
+    loaded, identification, power = (
+        smt.function(function, 64, 64) for function in ("state_cpu", "identification", "power")
+    )
 
     def cpu(key: Bits) -> Word:
         touch("cpu", key)
@@ -144,6 +146,8 @@ def unknown_machine(touch: Touch) -> State:
         lambda register: identification(term(register)),
         (name("counted_calls"), name("counted_exits"), name("counted_stages")),
         (name("opaque"),),
+        lambda affinity: power(term(affinity)),
+        name("firmware"),
     )
     config = replace(state.config, has_random=name("has_random"))
     return replace(state, config=config, cpu=SymbolicMap[Word](cpu), inputs=inputs)

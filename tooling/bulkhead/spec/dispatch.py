@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bulkhead import abi
-from bulkhead.errors import InvalidInput
 
 from . import context, stage2
 from .calls import tested
@@ -50,9 +49,8 @@ def _by_id(caller: str, prefix: str, definitions: Mapping[str, tested.Definition
     }
 
 
-HOST = _by_id("host", "", {**tested.HOST_CALLS, **tested.LOCKED_CALLS})
+HOST = _by_id("host", "", {**tested.HOST_CALLS, **tested.POWER, **tested.LOCKED_CALLS})
 VM = _by_id("vm", tested.OF_VM, tested.VM_CALLS)
-FIRMWARE = {line.id: line.name for line in ABI.standards if line.name in tested.LEFT_TO_FIRMWARE}
 BY_CLASS = {
     EC_WFX: "VM: WFx",
     EC_SMC: "VM: SMC",
@@ -75,11 +73,9 @@ class Called:
 
 
 def host_call(state: State, cpu: int, registers: Sequence[Word]) -> Called:
-    """HVC #0 by the host. InvalidInput for a PSCI function that firmware answers."""
+    """HVC #0 by the host."""
     function = registers[0]
     assert isinstance(function, int)
-    if function in FIRMWARE:
-        raise InvalidInput(f"{FIRMWARE[function]} of the host is left to firmware")
     name, definition = HOST.get(function, Named("unknown", tested.HOST_CALLS["unknown"]))
     t = VcpuTransaction(state)
     arguments = arguments_of(definition, cpu, registers)

@@ -211,6 +211,20 @@ class DrawRandom:
     """The random source of this CPU gives 192 bits and forgets them."""
 
 
+@dataclass(frozen=True)
+class StartCpu:
+    """Firmware is asked to start a CPU of the host, which comes up in the engine."""
+
+    affinity: Word
+    entry: Word
+    context: Word
+
+
+@dataclass(frozen=True)
+class ScrubVms:
+    """No CPU runs a VM any more, and all memory of VMs, their contexts and tables is zero."""
+
+
 Event = (
     SetTableEntry
     | SetHostEntry
@@ -240,4 +254,6 @@ Event = (
     | AcknowledgeInterrupt
     | SetDebugRegister
     | DrawRandom
+    | StartCpu
+    | ScrubVms
 )

@@ -149,6 +149,12 @@ class Config:
     has_random: Word = 0
 
 
+class Power(IntEnum):
+    """Of a CPU of the host."""
+
+    ABSENT, ON, OFF = range(3)
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a step learns from outside of the engine's state, and the specification leaves open.
@@ -156,7 +162,8 @@ class Inputs:
     `lock`: 1 while another CPU holds the ownership lock, else 0. `entropy`: 0 while the random source has nothing to
     give; `random`: 192 bits of it, lowest word first. `identification`: the hardware's value of the ID register with
     op0=3, op1=0, CRn=0, by 8 * CRm + op2. `counters`: how many there are of each kind of `stats`. `opaque`: what the
-    machine answers to `log_read` (ten words) or `stats` (one).
+    machine answers to `log_read` (ten words) or `stats` (one). `power`: of the host's CPU with this affinity.
+    `firmware`: what it answers to a PSCI call.
     """
 
     lock: Word = 0
@@ -165,6 +172,8 @@ class Inputs:
     identification: Callable[[Word], Word] = lambda _register: 0
     counters: tuple[Word, Word, Word] = (0, 0, 0)
     opaque: tuple[Word, ...] = ()
+    power: Callable[[Word], Word] = lambda _affinity: Power.ABSENT
+    firmware: Word = 0
 
 
 class Nothing:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from bulkhead.spec import pairs
+from bulkhead.spec.calls import tested
 from bulkhead.spec.pairs import Pair, Pairs
 
 
@@ -23,7 +24,7 @@ class Elsewhere:
         return f"{self.why}; shown by {self.test}"
 
 
-ELSEWHERE = {
+_EVERYWHERE = {
     Pair("VM: fast interrupt", "SUCCESS"): Elsewhere(
         "the entry code gives an interrupt of group 0 to the host without asking the part that runs here",
         "tests/boot/test_interrupts.py::test_a_physical_interrupt_of_group_0_ends_a_run",
@@ -33,12 +34,19 @@ ELSEWHERE = {
         "tests/spec/test_vcpus.py::test_cpu_on_while_another_is",
     ),
 }
+ELSEWHERE = _EVERYWHERE | {
+    pair: Elsewhere("the host build has no CPUs that firmware turns on and off", "inv conform --backend qemu")
+    for pair in pairs.everything()
+    if pair.step in tested.POWER
+}
 """Pairs that single steps on the host backend do not show."""
 
 
 _ONE_STEP = "it lasts no longer than another CPU's step, which random turns do not meet"
+_GOES = "the CPU that calls, or the machine, is gone"
+_POWER, _END = "tests/boot/test_psci.py", "tests/boot/test_end.py"
 _FAULT = "tests/boot/test_faults.py, by a debugger at the instruction"
-ELSEWHERE_ON_QEMU = ELSEWHERE | {
+ELSEWHERE_ON_QEMU = _EVERYWHERE | {
     Pair("VM: SError", "SUCCESS"): Elsewhere("QEMU has no SErrors", "the host backend"),
     Pair("VM: SError", "SUCCESS alive"): Elsewhere("QEMU has no SErrors", "the host backend"),
     Pair("VM: interrupt", "SUCCESS"): Elsewhere("QEMU withdraws no interrupt that it has signalled", _FAULT),
@@ -57,6 +65,11 @@ ELSEWHERE_ON_QEMU = ELSEWHERE | {
         )
         for how in ("OFF", "RESET")
     },
+    Pair("PSCI_CPU_ON", "SUCCESS"): Elsewhere(_GOES, _POWER),
+    Pair("PSCI_CPU_OFF", "SUCCESS"): Elsewhere(_GOES, _POWER),
+    Pair("PSCI_CPU_OFF", "SUCCESS unloaded"): Elsewhere(_GOES, _POWER),
+    Pair("PSCI_SYSTEM_OFF", "SUCCESS"): Elsewhere(_GOES, _END),
+    Pair("PSCI_SYSTEM_RESET", "SUCCESS"): Elsewhere(_GOES, _END),
 }
 """Pairs that turns of real VMs on QEMU do not show."""
 
@@ -65,7 +78,8 @@ ELSEWHERE_ON_QEMU = ELSEWHERE | {
 def of_booted() -> tuple[Pair, ...]:
     """Beside those of ownership, what the booted engine must show: of vCPUs, other calls, and the lock."""
     locked = (pair for pair in owned() if pair.label == pairs.busy(pair.step).label)
-    return (*locked, *(pair for pair in of_vcpus() if pair not in ELSEWHERE_ON_QEMU))
+    others = (pair for pair in pairs.everything() if pair.step in pairs.tested_table())
+    return (*locked, *(pair for pair in others if pair not in ELSEWHERE_ON_QEMU))
 
 
 @cache
@@ -97,6 +111,14 @@ def table() -> dict[str, Pairs]:
         for step, own in pairs.whole_table().items()
     }
     return {step: own for step, own in found.items() if own.refusals or own.successes}
+
+
+def elsewhere() -> dict[Elsewhere, list[Pair]]:
+    """Reason → the pairs that the host backend does not show for it."""
+    found: dict[Elsewhere, list[Pair]] = {}
+    for pair, reason in ELSEWHERE.items():
+        found.setdefault(reason, []).append(pair)
+    return found
 
 
 def _is_wanted(pair: Pair) -> bool:

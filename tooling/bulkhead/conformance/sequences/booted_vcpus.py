@@ -28,13 +28,18 @@ from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IDENTIFICATION, REGISTER, named
 from bulkhead.spec.context import ContextWord, register
 from bulkhead.spec.pairs import Pair
-from bulkhead.spec.state import CpuWord, Inputs, VmWord
-from bulkhead.spec.transaction import SUCCESS
+from bulkhead.spec.state import CpuWord, Inputs, Power, VmWord
+from bulkhead.spec.transaction import STATUS, SUCCESS
 from bulkhead.spec.words import Word
 
 EXIT_CLASSES, BOOT_STAGES = 16, 7
 COUNTERS = (64, EXIT_CLASSES, BOOT_STAGES)
 """How many there are of each kind of `stats`."""
+ANSWERS = (
+    SUCCESS,
+    *(STATUS[name] for name in ("INVALID_PARAMETERS", "INVALID_ADDRESS", "ALREADY_ON", "DENIED")),
+)
+"""Of PSCI calls about CPUs that are all on."""
 TIMER_STATUS = 1 << 2
 """ISTATUS of CNTV_CTL_EL0 is the CPU's, not the VM's."""
 HARDWARE = (ContextWord.TIMER_ACTIVE, register("CNTV_CTL_EL0"), register("ICH_VMCR_EL2"))
@@ -84,7 +89,7 @@ class BootedVcpus(BootedOracle):
     def before(self, *, locked: bool = False) -> State:
         """The state before a step, with what the machine outside of memory is known to tell."""
         state = self.ghost.state
-        inputs = Inputs(int(locked), 1, (0, 0, 0), self._identify, COUNTERS)
+        inputs = Inputs(int(locked), 1, (0, 0, 0), self._identify, COUNTERS, power=self._power)
         return replace(state, config=replace(state.config, has_random=self.has_random), inputs=inputs)
 
     def foretell(self, turn: Turn) -> Course:
@@ -96,25 +101,26 @@ class BootedVcpus(BootedOracle):
                 state.ram.set(stage2.word(self.machine.index(turn.vcpu), word), value, True)
         return play(state, turn.cpu, turn.sent, self.program)
 
-    def foretell_call(self, cpu: int, registers: Sequence[int]) -> Pair:
+    def foretell_call(self, cpu: int, registers: Sequence[int], *, locked: bool = False) -> Pair:
         """What a call of the host beside ownership would show now."""
-        called = dispatch.host_call(self.before(), cpu, registers)
+        called = dispatch.host_call(self.before(locked=locked), cpu, registers)
         return pairs.of(called.name, called.outcome)
 
     # Steps
 
-    def host_call(self, cpu: int, function: int, *arguments: int) -> Pair:
-        """A call beside ownership, unused registers filled; what it has shown."""
+    def host_call(self, cpu: int, function: int, *arguments: int, locked: bool = False) -> Pair:
+        """A call beside ownership, unused registers filled, while another CPU has the lock if `locked`; what it has
+        shown.
+        """
         __tracebackhide__ = True
         sent = (function, *arguments, *map(filler, range(1 + len(arguments), REGISTERS)))
         self.ghost.begin()
         name = dispatch.HOST[function].name if function in dispatch.HOST else f"{function:#x}"
         self.last.append((name, {f"x{n}": value for n, value in enumerate(arguments, 1)}, cpu))
-        state, got = self.before(), self.machine.backend.call(cpu, sent)
-        opaque = got[1 : 1 + OPAQUE.get(function, 0)]
-        state = replace(
-            state, inputs=replace(state.inputs, opaque=opaque, random=self._random(function, got))
-        )
+        state, got = self.before(locked=locked), self._call(cpu, sent, locked)
+        opaque, drawn = got[1 : 1 + OPAQUE.get(function, 0)], self._random(function, got)
+        assert name not in tested.POWER or got[0] in ANSWERS, f"{name} answers {got[0]:#x}"
+        state = replace(state, inputs=replace(state.inputs, opaque=opaque, random=drawn, firmware=got[0]))
         called = dispatch.host_call(state, cpu, sent)
         assert called.registers is not None, "a turn of a VM is made by `turn`"
         found = [*difference("the host sees", got, called.registers), *self._contexts(cpu)]
@@ -132,11 +138,7 @@ class BootedVcpus(BootedOracle):
         for word, value in turn.words.items():
             ghost.write(turn.vcpu + word * WORD, struct.pack("<Q", value))
         foretold = self.foretell(turn)
-        if turn.locked:
-            with self.machine.locked():
-                got = self.machine.backend.call(turn.cpu, turn.sent)
-        else:
-            got = self.machine.backend.call(turn.cpu, turn.sent)
+        got = self._call(turn.cpu, turn.sent, turn.locked)
         put = self.machine.backend.call(turn.cpu, PUT) if foretold.steps and not turn.stays else None
         state, interrupted = self.before(locked=turn.locked), STEPS_MAX
         found: list[str] = []
@@ -156,6 +158,13 @@ class BootedVcpus(BootedOracle):
         self._conclude([*found, *ghost.compare()])
         self.pairs.update(shown)
         return shown
+
+    def _call(self, cpu: int, sent: Sequence[int], locked: bool) -> tuple[int, ...]:
+        """x0 to x17 behind a call of the host."""
+        if not locked:
+            return self.machine.backend.call(cpu, sent)
+        with self.machine.locked():
+            return self.machine.backend.call(cpu, sent)
 
     def _contexts(self, cpu: int, *frames: int) -> Iterator[str]:
         """These contexts, and that of the vCPU that was loaded, are looked at as a whole; but words in which the CPU
@@ -210,6 +219,10 @@ class BootedVcpus(BootedOracle):
             assert drawn not in self._drawn, f"the same random numbers twice: {list(map(hex, drawn))}"
             self._drawn.add(drawn)
         return drawn
+
+    def _power(self, affinity: Word) -> Word:
+        """All CPUs are on; their affinities are their numbers."""
+        return Power.ON if number(affinity) < self.machine.layout.cpus else Power.ABSENT
 
     def _identify(self, register: Word) -> int:
         return self._identification.get(number(register), 0)

@@ -96,8 +96,8 @@ def show(plan: Plan) -> Found:
     seconds = time.monotonic() - start
     keep(plan, found, round(seconds, 1))
     console.print(table(found, coverable.table()))
-    for pair, elsewhere in coverable.ELSEWHERE.items():
-        console.print(f"not of single steps: {pair}: {elsewhere}")
+    for reason, there in coverable.elsewhere().items():
+        console.print(f"not of single steps: {'; '.join(map(str, there))}: {reason}")
     console.print(
         f"{plan.backend}: {found.calls:,} calls in {found.sequences:,} sequences on "
         f"{found.machines.total():,} machines, {found.share:.0%} succeed; {seconds:.0f} s; again: {plan.command}"

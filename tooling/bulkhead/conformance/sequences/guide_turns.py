@@ -66,11 +66,14 @@ LAST = ("PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET")
 
 @dataclass(frozen=True)
 class Asked:
-    """A call of the host beside ownership, or, if `name` is not empty, one that finds the ownership lock taken."""
+    """A call of the host beside ownership, or, if `name` is not empty, that one about ownership while another CPU has
+    the lock.
+    """
 
     cpu: int
     registers: tuple[int, ...] = ()
     name: str = ""
+    locked: bool = False
 
 
 class Turns:
@@ -142,14 +145,14 @@ class Turns:
         if candidate.name:
             self.oracle.refused_while_locked(candidate.name, cpu=candidate.cpu)
             return (pairs.busy(candidate.name),)
-        return (self.oracle.host_call(candidate.cpu, *candidate.registers),)
+        return (self.oracle.host_call(candidate.cpu, *candidate.registers, locked=candidate.locked),)
 
     def _foretold(self, candidate: Turn | Asked) -> tuple[Pair, ...]:
         """What it would show; nothing if it must not be."""
         if isinstance(candidate, Asked):
             if candidate.name:
                 return (pairs.busy(candidate.name),)
-            return (self.oracle.foretell_call(candidate.cpu, candidate.registers),)
+            return (self.oracle.foretell_call(candidate.cpu, candidate.registers, locked=candidate.locked),)
         try:
             course = self.oracle.foretell(candidate)
         except NotForetold:
@@ -186,6 +189,8 @@ class Turns:
         step = target.step if self.random.random() < 0.8 else self.random.choice(self._wanted).step
         if target.label == pairs.busy(step).label:
             return Asked(cpu, name=target.step)
+        if step in tested.POWER:
+            return self._power_call(cpu, step)
         if step in tested.HOST_CALLS and not step.startswith("vcpu_"):
             return self._host_call(cpu, step)
         return self._turn(cpu, vm, step, target)
@@ -195,6 +200,12 @@ class Turns:
         function = pick(UNKNOWN) if step == "unknown" else IDS[step]
         first = pick((0, 1, 2, 3)) if step == "stats" else pick(ARGUMENTS)
         return Asked(cpu, (function, first, pick((0, 5, 6, 63, 64, 1 << 32))))
+
+    def _power_call(self, cpu: int, step: str) -> Asked:
+        """Not one that turns this machine off: that is refused while the lock is taken."""
+        pick, ends = self.random.choice, step in LAST
+        entry = 0 if ends else pick((0, 4, 2, RAM + 1))
+        return Asked(cpu, (IDS[step], pick((0, 1, 2, 8, 1 << 8)), entry, pick(VALUES)), locked=ends)
 
     def _turn(self, cpu: int, vm: int, step: str, target: Pair) -> Turn:
         """One in which the VM takes this step."""

@@ -101,7 +101,7 @@ def groups(claims: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str, list[E
         ("Steps that change ownership without a call of the host", "A VM's own calls, and the first touch of a block.",
          [entry(name, one, claims) for name, one in STEP_DEFINITIONS.items()]),
         ("Other calls of the host", "They change no ownership; specified and tested, not proved.",
-         [entry(name, one, claims) for name, one in tested.HOST_CALLS.items()]),
+         [entry(name, one, claims) for name, one in {**tested.HOST_CALLS, **tested.POWER}.items()]),
         ("Calls of a VM", "Answered by the engine; specified and tested.",
          [entry(name, one, claims) for name, one in tested.VM_CALLS.items()]),
         ("Exceptions and interrupts of a VM", "Specified and tested.",

@@ -13,7 +13,7 @@ from functools import cache, wraps
 from bulkhead.spec.transaction import Transaction
 from bulkhead.spec.words import Word
 
-from . import DEFINITIONS, discovery, exceptions, guest, psci, running, traps, trng
+from . import DEFINITIONS, discovery, exceptions, guest, power, psci, running, traps, trng
 
 Definition = Callable[..., None]
 
@@ -59,10 +59,14 @@ LOCKED_CALLS: Mapping[str, Definition] = {
     name: behind_lock(definition) for name, definition in DEFINITIONS.items()
 }
 """Calls that change ownership, with BUSY as their first error."""
-LEFT_TO_FIRMWARE = frozenset(
-    {"PSCI_AFFINITY_INFO", "PSCI_CPU_ON", "PSCI_CPU_OFF", "PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"}
-)
-"""Of the host's CPUs and its machine: not specified here."""
+POWER: Mapping[str, Definition] = {
+    "PSCI_CPU_ON": power.cpu_on,
+    "PSCI_CPU_OFF": power.cpu_off,
+    "PSCI_AFFINITY_INFO": power.affinity_info,
+    "PSCI_SYSTEM_OFF": power.system_end,
+    "PSCI_SYSTEM_RESET": power.system_end,
+}
+"""Calls of the host that end in firmware: they are the image's, and not in the host build."""
 OF_VM = "VM: "
 _OF_VMS: tuple[tuple[str, Definition], ...] = (
     *STANDARD.items(),
@@ -101,7 +105,7 @@ INTERRUPTS: Mapping[str, Definition] = {
     "VM: SError": exceptions.system_error,
 }
 """What ends the turn of a VM from outside."""
-TESTED: Mapping[str, Definition] = {**HOST_CALLS, **VM_CALLS, **EXCEPTIONS, **INTERRUPTS}
+TESTED: Mapping[str, Definition] = {**HOST_CALLS, **POWER, **VM_CALLS, **EXCEPTIONS, **INTERRUPTS}
 """All steps that are not in the prover's tables, by name."""
 
 
