@@ -16,12 +16,11 @@ from bulkhead.conformance.oracle.vcpus import VcpuOracle
 from bulkhead.conformance.sequences.guide_vcpus import VcpuGuide
 from bulkhead.conformance.sequences.steps import carry_out
 from bulkhead.conformance.testing.machine import ABI, MASK
-from bulkhead.spec import plain
 from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IGNORED
 from bulkhead.spec.invariants import OF_VCPUS
 from bulkhead.spec.pairs import Pair
-from bulkhead.spec.state import CpuWord, Kind, Run
+from bulkhead.spec.state import CpuWord, Kind
 
 pytestmark = pytest.mark.host
 
@@ -199,13 +198,11 @@ def test_cpu_on_while_another_is(scene: Scene) -> None:
     """CPU_ON of a vCPU on whose context another CPU is working just now."""
     follower, vcpu = scene.follower, scene.vm.contexts[1]
     follower.host_call(0, "vcpu_run", scene.vm.contexts[0], 0, 0, 0, 0, 0)
-    frame = scene.machine.index(vcpu)
-    record = plain.pack(follower.ghost.state.frame[frame]._replace(parent=Run.TRANSIT))
-    follower.ghost.write(scene.machine.layout.frame_records + 8 * frame, record.to_bytes(8, "little"))
-    follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
-    assert follower.pairs[Pair("VM: PSCI_CPU_ON", "3. ON_PENDING")] == 1
-    follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
-    follower.host_call(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
+    with follower.ghost.starting(scene.machine.index(vcpu)):
+        follower.hvc(0, "PSCI_CPU_ON", 1, RAM, 0)
+        assert follower.pairs[Pair("VM: PSCI_CPU_ON", "3. ON_PENDING")] == 1
+        follower.hvc(0, "PSCI_AFFINITY_INFO", 1, 0)
+        follower.host_call(1, "vcpu_run", vcpu, 0, 0, 0, 0, 0)
 
 
 def test_every_ownership_call_is_busy_while_another_cpu_has_the_lock(scene: Scene) -> None:

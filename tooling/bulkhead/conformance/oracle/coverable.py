@@ -29,10 +29,6 @@ _EVERYWHERE = {
         "the entry code gives an interrupt of group 0 to the host without asking the part that runs here",
         "tests/boot/test_interrupts.py::test_a_physical_interrupt_of_group_0_ends_a_run",
     ),
-    Pair("VM: PSCI_CPU_ON", "3. ON_PENDING"): Elsewhere(
-        "another CPU is in the middle of a step on the context, which lasts no longer than that step",
-        "tests/spec/test_vcpus.py::test_cpu_on_while_another_is",
-    ),
 }
 ELSEWHERE = _EVERYWHERE | {
     pair: Elsewhere("the host build has no CPUs that firmware turns on and off", "inv conform --backend qemu")

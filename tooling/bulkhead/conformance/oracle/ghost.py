@@ -7,6 +7,7 @@ wrote must then be equal (`follow`). What neither should have written is compare
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from bulkhead.conformance.oracle.image import WORDS_IN_BLOCK, WORDS_IN_FRAME, Image, Range
 from bulkhead.conformance.oracle.index import Index
@@ -15,6 +16,7 @@ from bulkhead.conformance.oracle.watch import Watch, watch
 from bulkhead.conformance.testing.machine import Machine
 from bulkhead.inspect.records import Kind
 from bulkhead.spec import Outcome, State, plain
+from bulkhead.spec.state import Record, Run
 
 SHOWN = 20
 """Differences that a failure lists."""
@@ -59,6 +61,22 @@ class Ghost:
         """A store of whole words to raw RAM by somebody else than the engine: the machine's owner, host or VM."""
         self.machine.backend.poke(address, data)
         self.image.put((address - self.machine.layout.ram_base) // WORD, data)
+
+    @contextmanager
+    def starting(self, vcpu: int | None) -> Iterator[None]:
+        """Another CPU of the VM is just starting the vCPU with its context in this frame, if any: one that is off."""
+        if vcpu is None:
+            yield
+            return
+        record = self.state.frame[vcpu]
+        assert record.kind == Kind.VCPU and record.parent == Run.OFF, "only a vCPU that is off is started"
+        self._write_record(vcpu, record._replace(parent=Run.TRANSIT))
+        yield
+        self._write_record(vcpu, record)
+
+    def _write_record(self, frame: int, record: Record) -> None:
+        place = self.machine.layout.frame_records + frame * WORD
+        self.write(place, plain.pack(record).to_bytes(WORD, "little"))
 
     def take(self, outcome: Outcome) -> State:
         """The specification takes a step that the machine has taken; what it changes is compared with the next."""

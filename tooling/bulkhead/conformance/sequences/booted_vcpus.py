@@ -28,7 +28,7 @@ from bulkhead.spec.calls import tested
 from bulkhead.spec.calls.traps import IDENTIFICATION, REGISTER, named
 from bulkhead.spec.context import ContextWord, register
 from bulkhead.spec.pairs import Pair
-from bulkhead.spec.state import CpuWord, Inputs, Power, VmWord
+from bulkhead.spec.state import CpuWord, Inputs, Power, Run, VmWord
 from bulkhead.spec.transaction import STATUS, SUCCESS
 from bulkhead.spec.words import Word
 
@@ -54,7 +54,8 @@ MAINTENANCE = 3 << 1
 class Turn:
     """A `vcpu_run` on a CPU of the vCPU with its context at physical `vcpu`, of which `words` were changed before.
 
-    The vCPU stays loaded behind it if `stays`; the ownership lock is taken meanwhile if `locked`.
+    The vCPU stays loaded behind it if `stays`; the ownership lock is taken meanwhile if `locked`; the vCPU of the frame
+    `starting` is being started.
     """
 
     cpu: int
@@ -65,6 +66,7 @@ class Turn:
     control: int = 0
     stays: bool = False
     locked: bool = False
+    starting: int | None = None
 
     @property
     def sent(self) -> tuple[int, ...]:
@@ -95,10 +97,12 @@ class BootedVcpus(BootedOracle):
     def foretell(self, turn: Turn) -> Course:
         """The turn as it would be now. NotForetold."""
         state = self.before(locked=turn.locked)
-        if turn.words:
+        if turn.words or turn.starting is not None:
             state = state.copy()
             for word, value in turn.words.items():
                 state.ram.set(stage2.word(self.machine.index(turn.vcpu), word), value, True)
+        if turn.starting is not None:
+            state.frame.set(turn.starting, state.frame[turn.starting]._replace(parent=Run.TRANSIT), True)
         return play(state, turn.cpu, turn.sent, self.program)
 
     def foretell_call(self, cpu: int, registers: Sequence[int], *, locked: bool = False) -> Pair:
@@ -137,7 +141,13 @@ class BootedVcpus(BootedOracle):
         self.last.append(("vcpu_run", _shown(turn), turn.cpu))
         for word, value in turn.words.items():
             ghost.write(turn.vcpu + word * WORD, struct.pack("<Q", value))
-        foretold = self.foretell(turn)
+        with ghost.starting(turn.starting):
+            return self._take(turn, frame)
+
+    def _take(self, turn: Turn, frame: int) -> tuple[Pair, ...]:
+        """With all that is around it."""
+        __tracebackhide__ = True
+        ghost, foretold = self.ghost, self.foretell(turn)
         got = self._call(turn.cpu, turn.sent, turn.locked)
         put = self.machine.backend.call(turn.cpu, PUT) if foretold.steps and not turn.stays else None
         state, interrupted = self.before(locked=turn.locked), STEPS_MAX

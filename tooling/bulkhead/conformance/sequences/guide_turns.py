@@ -218,7 +218,29 @@ class Turns:
             words[register("CNTV_CTL_EL0")], words[register("CNTV_CVAL_EL0")] = 1, 0
         control = pick((0xA001, 1)) if "delivered" in target.label else pick((0, 0, 1, 0xA001, 7, 2))
         locked = target.label.endswith(("REPEAT", "lock taken")) or chance() < LOCKED
-        return Turn(cpu, vcpu, words, pick(VALUES), control=control, stays=chance() < STAYS, locked=locked)
+        starting = None
+        if target.label.endswith("ON_PENDING") and (off := self._off(vm)):
+            affinity, starting = pick(off)
+            words |= dict(enumerate((IDS["PSCI_CPU_ON"], affinity, self.oracle.program.vectors, 0)))
+        return Turn(
+            cpu,
+            vcpu,
+            words,
+            pick(VALUES),
+            control=control,
+            stays=chance() < STAYS,
+            locked=locked,
+            starting=starting,
+        )
+
+    def _off(self, vm: int) -> list[tuple[int, int]]:
+        """Numbers and frames of vCPUs that are off."""
+        state = self.oracle.state
+        return [
+            (index, frame)
+            for index, frame in enumerate(self._contexts(vm))
+            if state.frame[frame].parent == Run.OFF
+        ]
 
     def _stands(self, step: str) -> dict[int, int]:
         """The instruction of a step, and what its registers must hold."""

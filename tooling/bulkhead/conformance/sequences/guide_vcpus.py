@@ -13,6 +13,7 @@ from bulkhead.conformance.backends.backend import BLOCK
 from bulkhead.conformance.oracle import coverable
 from bulkhead.conformance.oracle.vcpus import IDS, VcpuOracle
 from bulkhead.conformance.sequences import foresee
+from bulkhead.conformance.sequences.aim import number
 from bulkhead.conformance.sequences.propose_vcpus import DEVICE, IPAS, LAST, LIST, RAM, VcpuProposer
 from bulkhead.conformance.sequences.steps import Step
 from bulkhead.conformance.sequences.vcpu_steps import (
@@ -20,13 +21,16 @@ from bulkhead.conformance.sequences.vcpu_steps import (
     HOST_CALL,
     HVC,
     INTERRUPT,
+    STARTED_TWICE,
     VALUES,
     VM_RUNS,
 )
 from bulkhead.spec.calls import tested
 from bulkhead.spec.context import ContextWord
 from bulkhead.spec.pairs import Pair
+from bulkhead.spec.state import VCPUS_MAX, Run, VmWord
 from bulkhead.spec.syndrome import EC_DATA_ABORT, ISV
+from bulkhead.spec.words import minus
 
 CPUS = 2
 """On how many CPUs vCPUs are run, so that they meet."""
@@ -129,6 +133,8 @@ class VcpuGuide:
             return self._reply(cpu, frozenset(filter(None, shape.split(", "))))
         if target.label.endswith("NO_ENTROPY"):
             return self._without_entropy(target, cpu)
+        if target.label.endswith("ON_PENDING"):
+            return self._started_twice(cpu)
         if target == Pair("VM: interrupt", "SUCCESS timer, timer delivered"):
             return self._timer(cpu)
         if target.step.startswith(tested.OF_VM) and name in SHARING and self.random.random() < 0.5:
@@ -162,6 +168,18 @@ class VcpuGuide:
         control = 0xA001 if "timer delivered" in shape else 0
         reply = self.random.choice(VALUES)
         yield Step("vcpu_run", {"vcpu": vcpu, "reply": reply, "lr0": LIST | 40, "control": control}, cpu)
+
+    def _started_twice(self, cpu: int) -> Iterator[Step]:
+        """A vCPU that is off is turned on by two others."""
+        frame, state, machine = self.oracle.loaded(cpu), self.oracle.ghost.state, self.oracle.machine
+        if frame is None:
+            return
+        vm = state.frame[frame].vm
+        for index in range(VCPUS_MAX):
+            other = minus(state.vm_word(vm, VmWord.VCPU + index), 1)
+            if state.vm_word(vm, VmWord.VCPU + index) and state.frame[other].parent == Run.OFF:
+                arguments = {"vcpu": machine.address(number(other)), "affinity": index, "entry": RAM}
+                yield Step(STARTED_TWICE, arguments, cpu)
 
     def _timer(self, cpu: int) -> Iterator[Step]:
         """The VM's timer, which it has enabled."""

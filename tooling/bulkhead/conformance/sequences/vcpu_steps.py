@@ -11,9 +11,10 @@ from random import Random
 from bulkhead.conformance.oracle.vcpus import VcpuOracle
 from bulkhead.conformance.testing.machine import MASK
 from bulkhead.spec.context import ContextWord, register
+from bulkhead.spec.state import Kind, Run
 
 HOST_CALL, HVC, EXCEPTION, INTERRUPT, SERROR = "host call", "VM's hvc", "exception", "interrupt", "SError"
-VM_RUNS, ENTROPY = "VM runs", "entropy"
+VM_RUNS, ENTROPY, STARTED_TWICE = "VM runs", "entropy", "started twice"
 RUN_ARGUMENTS = ("vcpu", "reply", "lr0", "lr1", "lr2", "control")
 VALUES = (0, 1, MASK, 1 << 63, 0x1234_5678_9ABC_DEF0, 0xFFFF_FFFF_8000_0080)
 """What registers hold; few, so that special ones meet."""
@@ -88,11 +89,22 @@ def entropy(oracle: VcpuOracle, _cpu: int, arguments: Arguments) -> None:
     oracle.hold_entropy(bool(arguments["empty"]))
 
 
+def started_twice(oracle: VcpuOracle, cpu: int, arguments: Arguments) -> None:
+    """The vCPU turns another one on, whose context is at `vcpu`, while a third one is doing so."""
+    __tracebackhide__ = True
+    frame = oracle.machine.index(arguments["vcpu"])
+    record = oracle.ghost.state.frame[frame]
+    if record.kind == Kind.VCPU and record.parent == Run.OFF:
+        with oracle.ghost.starting(frame):
+            oracle.hvc(cpu, "PSCI_CPU_ON", arguments["affinity"], arguments["entry"], 0)
+
+
 OF_HOST: Mapping[str, Callable[[VcpuOracle, int, Arguments], None]] = {
     "vcpu_run": vcpu_run, "vcpu_put": vcpu_put, HOST_CALL: host_call, ENTROPY: entropy,
 }  # fmt: skip
 OF_VCPU: Mapping[str, Callable[[VcpuOracle, int, Arguments], None]] = {
     HVC: hvc, EXCEPTION: exception, INTERRUPT: interrupt, SERROR: system_error, VM_RUNS: vm_runs,
+    STARTED_TWICE: started_twice,
 }  # fmt: skip
 
 ALL = {**OF_HOST, **OF_VCPU}
