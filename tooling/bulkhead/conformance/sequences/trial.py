@@ -220,8 +220,8 @@ class Trial:
             self._take_apart([subject])
 
     def _took(self, shown: Sequence[Pair]) -> None:
-        """A step that showed these pairs is counted."""
-        self.steps += 1
+        """A step that showed these pairs is counted; without any there was none."""
+        self.steps += bool(shown)
         self.aim.counts.update(shown)
         self.successes += any(pair.is_success for pair in shown)
         self.aim.changed()
