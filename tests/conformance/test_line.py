@@ -189,7 +189,8 @@ def test_a_run_goes_on_behind_a_board_that_stopped(
         campaign.conclude(findings, 40, 1.0)
 
 
-def test_a_run_on_what_is_no_backend() -> None:
+def test_a_run_on_what_is_no_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(results.PLACE, str(tmp_path))
     with pytest.raises(InvalidInput, match="no backend 'moon'"):
         campaign.main("moon")
     with pytest.raises(MachineError, match="cannot be opened"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bulkhead.errors import InvalidInput
@@ -34,6 +36,16 @@ def test_edits_of_one_file_follow_each_other() -> None:
     variant.check([Edit(FILE, LINE, "first"), Edit(FILE, "first", "second")])
     with pytest.raises(InvalidInput, match="is there 0 times"):
         variant.check([Edit(FILE, LINE, "first"), Edit(FILE, LINE, "second")])
+
+
+def test_the_host_program_is_copied_anew(tmp_path: Path) -> None:
+    """Behind a variant with another table of calls there can be a second one."""
+    stale = variant.copy_program(tmp_path) / "stale.rs"
+    stale.write_text("")
+    shim = variant.copy_program(tmp_path)
+    assert not stale.exists()
+    assert (shim / "payload" / "Cargo.toml").is_file()
+    assert (shim / "abi" / "abi.toml").resolve() == tmp_path / "tree" / "engine" / "abi" / "abi.toml"
 
 
 @pytest.mark.qemu

@@ -89,13 +89,19 @@ def build_variant(
 
 def _program(place: Path, host_program: HostProgram, tools: Toolchain) -> Path:
     """The host program with the edited table of calls, which it reaches by a link to the engine beside it."""
+    shim = copy_program(place)
+    return cargo(tools, shim, place / "program" / "target", f"bulkhead-{host_program}", host_program, quickly=True)
+
+
+def copy_program(place: Path) -> Path:
+    """A fresh copy of the host programs below `place`, whose files keep their times, for cargo's sake."""
     shim = place / "program" / "hypervisor-shim"
-    without = shutil.ignore_patterns("target")
-    shutil.copytree(REPOSITORY / shim.name, shim, symlinks=True, dirs_exist_ok=True, ignore=without)
+    shutil.rmtree(shim, ignore_errors=True)
+    shutil.copytree(REPOSITORY / shim.name, shim, symlinks=True, ignore=shutil.ignore_patterns("target"))
     beside = shim.parent / "engine"
     if not beside.is_symlink():
         beside.symlink_to(place / "tree" / "engine")
-    return cargo(tools, shim, place / "program" / "target", f"bulkhead-{host_program}", host_program, quickly=True)
+    return shim
 
 
 def build_library(edits: Sequence[Edit]) -> Path:
