@@ -90,6 +90,7 @@ class Turns:
         ]
         possible = [pair for pair in everything if pair not in without and self._is_possible(pair)]
         self._wanted = possible if oracle.has_random else without
+        self._again: Pair | None = None
 
     def _is_possible(self, pair: Pair) -> bool:
         """Whether this machine can show it."""
@@ -125,7 +126,10 @@ class Turns:
     def next(self, vm: int) -> tuple[Pair, ...]:
         """Takes a turn with a vCPU of an active VM, or makes a call beside ownership; the pairs that it has shown."""
         __tracebackhide__ = True
-        target = self._target()
+        target, self._again = self._again or self._target(), None
+        if "unloaded" in target.label and target.step == "vcpu_run" and (first := self._before_unloading(vm)):
+            self._again = target
+            return self._take(first)
         best, least = None, float("inf")
         for _ in range(CANDIDATES):
             candidate = self._candidate(vm, target)
@@ -133,6 +137,25 @@ class Turns:
             if shown and (count := min(self.counts[pair] for pair in shown) + self.random.random()) < least:
                 best, least = candidate, count
         return self._take(best) if best is not None else ()
+
+    def _before_unloading(self, vm: int) -> Turn | None:
+        """What it takes before one vCPU can make another one leave its CPU: that this is loaded, and that one is on."""
+        state, machine = self.oracle.state, self.oracle.machine
+        ready = [frame for frame in self._contexts(vm) if state.frame[frame].parent == Run.RUNNABLE]
+        loaded = [
+            (cpu, number(frame) - 1)
+            for cpu in range(machine.layout.cpus)
+            if (frame := state.cpu_word(cpu, CpuWord.LOADED))
+        ]
+        if not loaded and ready:
+            vcpu = machine.address(ready[0])
+            return Turn(0, vcpu, self._registers(vcpu) | self._stands("VM: WFx"), stays=True)
+        if loaded and not ready and (off := self._off(vm)):
+            (cpu, frame), (affinity, _) = loaded[0], off[0]
+            words = self._registers(machine.address(frame)) | self._stands("VM: PSCI_CPU_ON")
+            words |= {ContextWord.PSTATE: EL1H | MASKED, 1: affinity, 2: self.oracle.program.vectors}
+            return Turn(cpu, machine.address(frame), words, stays=True)
+        return None
 
     def _target(self) -> Pair:
         rare = sorted((self.counts[pair], self.random.random(), pair) for pair in self._wanted)
@@ -191,7 +214,7 @@ class Turns:
             return Asked(cpu, name=target.step)
         if step in tested.POWER:
             return self._power_call(cpu, step)
-        if step in tested.HOST_CALLS and not step.startswith("vcpu_"):
+        if step in tested.HOST_CALLS and step != "vcpu_run":
             return self._host_call(cpu, step)
         return self._turn(cpu, vm, step, target)
 
@@ -266,9 +289,14 @@ class Turns:
         ]
         if label[0].isdigit() and chance() < 0.6:
             return Turn(cpu, self._odd(), lists=self._lists(), control=pick((0, 1 << 3, 1 << 16)))
-        if "unloaded" in label and busy:
-            cpu = pick(busy)
         vcpu = pick(contexts)
+        if "unloaded" in label and busy:
+            ready = [
+                one
+                for one in contexts
+                if oracle.state.frame[oracle.machine.index(one)].parent == Run.RUNNABLE
+            ]
+            cpu, vcpu = pick(busy), pick(ready or contexts)
         words = self._registers(vcpu) | self._stands("VM: WFx")
         words[ContextWord.TIMER_PENDING] = int("timer" in label)
         words[ContextWord.PENDING] = self._pending(label)
