@@ -1,5 +1,5 @@
-"""A full run of `conform` on the host backend, in parts: it goes on where it was interrupted, as long as the engine is
-the same, and its sum becomes the claim that tests check.
+"""A full run of `conform` on the host backend, in parts: it goes on where it was interrupted, as long as the engine and
+the pairs that are wanted are the same, and its sum becomes the claim that tests check.
 
 Trust label: TOOL.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
+from bulkhead.conformance.oracle import coverable
 from bulkhead.conformance.sequences import conform
 from bulkhead.conformance.sequences.found import Found, Plan
 from bulkhead.provision.paths import REPOSITORY
@@ -24,8 +26,9 @@ def main(calls: int = conform.FULL, seed: int = 0, *, directory: Path = DIRECTOR
     """As many calls in all, those of parts that are done already among them. CheckFailed as `conform.check`."""
     total = Found()
     whole = Plan("host", calls, seed or 1, jobs=2)
+    subject = f"{results.engine_hash()[:16]}-{sha256(repr(coverable.wanted()).encode()).hexdigest()[:8]}"
     for number in range(PARTS):
-        path = directory / f"conform-{results.engine_hash()[:16]}-{whole.seed}-{calls}-{number}.json"
+        path = directory / f"conform-{subject}-{whole.seed}-{calls}-{number}.json"
         if not path.exists():
             part = Plan("host", calls // PARTS, whole.seed * PARTS + number, whole.jobs)
             found = conform.show(part)
