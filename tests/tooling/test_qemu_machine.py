@@ -26,7 +26,7 @@ PANIC = "BULKHEAD PANIC cpu=0\nesr=0xf2000001\nBULKHEAD PANIC END\n"
 
 def config(tmp_path: Path, text: str = "hello\n", **more: object) -> QemuConfig:
     image = bare_image(tmp_path / "bare.img", text)
-    return QemuConfig(kernel=image, memory=128 * MIB, icount=True, **more)  # type: ignore[arg-type]
+    return QemuConfig(kernel=image, memory=128 * MIB, icount=True, **more)  # type: ignore[arg-type]  # its fields
 
 
 def alive(pid: int) -> bool:
