@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterator
 
+import fdt
 import pytest
 
 from boot import machines
 from boot.assembly import assemble
-from boot.machines import Booted
+from boot.machines import Booted, Spoil
 from boot.rig import PAGE, VM_RAM, start_vm
+from boot.test_psci import program_cpu_off, split_frame
+from boot.trees import rebooting, rewrite
 from bulkhead import abi
+from bulkhead.inspect.engine import stopped_view
 from bulkhead.inspect.ram import RamSnapshot
-from bulkhead.machine.qemu import RAM_BASE, QemuConfig
+from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
 
@@ -49,21 +55,71 @@ class Seeds:
             self.found.append(bytes(tree[start : start + length]))
 
 
+def forms(seed: bytes) -> Iterator[bytes]:
+    """Each 8 bytes of `seed` as they are, and as words of 64 and 32 bits of the other byte order."""
+    for part in (seed[start : start + 8] for start in range(0, len(seed) - 7, 8)):
+        yield part
+        yield part[::-1]
+        yield part[3::-1] + part[:3:-1]
+        yield part[4:] + part[:4]
+
+
+def assert_gone(machine: QemuMachine, *seeds: bytes) -> None:
+    """Nowhere in RAM, the engine's stack included, are 8 bytes of a seed, in whatever order a hash had them."""
+    ram = RamSnapshot(machine.ram, RAM_BASE, machine.config.memory)
+    places = {form.hex(): hex(found) for seed in seeds for form in forms(seed) for found in ram.find(form)}
+    assert not places, f"parts of the seed are in RAM: {places}"
+
+
 def test_the_seed_is_gone_before_the_host_runs() -> None:
     seeds = Seeds()
     with machines.boot(QemuConfig(kernel=machines.image()), change=seeds.take) as booted:
         rng, kaslr = seeds.found
         assert len(set(rng)) > 8, "QEMU made a seed"
         with booted.machine.paused():
-            ram = RamSnapshot(booted.machine.ram, RAM_BASE, booted.machine.config.memory)
-            for part in (rng, rng[:16], rng[16:], kaslr):
-                assert ram.find(part) == []
+            assert_gone(booted.machine, rng, kaslr)
         base, size = booted.boot_info.device_tree
         tree = booted.read(base, 4096) + os.pread(booted.machine.ram, size - 4096, base + 4096 - RAM_BASE)
         assert b"rng-seed" in tree, "the property is there, its value is not"
         assert "random numbers: boot seed" in booted.log()
         text = booted.log().encode()
         assert rng.hex().encode() not in text
+
+
+def seeds_of(**values: bytes) -> Spoil:
+    """A tree with these seeds and no others."""
+
+    def edit(tree: fdt.FDT) -> None:
+        for name in ("rng-seed", "kaslr-seed"):
+            tree.get_node("/chosen").remove_property(name)
+            value = values.get(name.replace("-", "_"))
+            if value is not None:
+                tree.get_node("/chosen").append(fdt.PropBytes(name, data=value))
+
+    return rewrite(edit)
+
+
+def test_what_is_no_seed_makes_no_numbers() -> None:
+    """32 bytes or more that are not all zero (as the engine leaves them) are a seed; all are taken, however many."""
+    enough, more, kaslr = secrets.token_bytes(32), secrets.token_bytes(200), secrets.token_bytes(8)
+    cases = [
+        ("none", {"rng_seed": bytes(32), "kaslr_seed": kaslr}),
+        ("none", {"rng_seed": bytes(4096)}),
+        ("none", {"rng_seed": enough[:31], "kaslr_seed": kaslr}),
+        ("none", {"rng_seed": b""}),
+        ("none", {"kaslr_seed": enough}),
+        ("none", {}),
+        ("boot seed", {"rng_seed": bytes(31) + b"\1"}),
+        ("boot seed", {"rng_seed": enough}),
+        ("boot seed", {"rng_seed": more, "kaslr_seed": more[::-1]}),
+    ]
+    config = QemuConfig(kernel=machines.image(), memory=256 * MIB, halted=True)
+    with rebooting(config) as machine:
+        for source, seeds in cases:
+            assert machine.boot(seeds_of(**seeds)) == ""
+            assert f"random numbers: {source}\r" in machine.machine.console.text, seeds
+            machine.machine.qmp.execute("stop")
+            assert_gone(machine.machine, *(seed for seed in seeds.values() if len(set(seed)) > 2))
 
 
 def ask(booted: Booted, name: str, *arguments: int, cpu: int = 0) -> list[int]:
@@ -82,6 +138,33 @@ def of_a_vm(booted: Booted, slot: int) -> tuple[int, ...]:
     return tuple(words)
 
 
+def switch_off_and_on(booted: Booted, cpu: int) -> None:
+    """PSCI CPU_OFF of another CPU, which has its generator's key when it is back, not its first one."""
+    booted.write(split_frame(booted), program_cpu_off())
+    booted.link.call("begin", {"cpu": cpu, "address": split_frame(booted)})
+    off = "PSCI_AFFINITY_INFO"
+    booted.machine.wait_until(lambda: ask(booted, off, cpu, 0)[0] == 1, 10, "the CPU to go off")
+    booted.link.call("cpu_on", {"cpu": cpu})
+
+
+def test_a_key_is_gone_when_it_has_answered() -> None:
+    """Who gets hold of all RAM after an answer cannot compute it: neither a key that was used nor its copies are left."""
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1)) as booted:
+        with stopped_view(booted.machine, booted.symbols) as view:
+            place = view.physical(booted.symbols.address("KEYS"))
+        keys = [booted.raw(place, 32)]
+        for _ in range(3):
+            assert ask(booted, "TRNG_RND64", 192)[0] == 0
+            with booted.machine.paused():
+                assert_gone(booted.machine, *keys)
+            keys.append(booted.raw(place, 32))
+            with booted.machine.paused():
+                ram = RamSnapshot(booted.machine.ram, RAM_BASE, booted.machine.config.memory)
+                assert ram.find(keys[-1]) == [place], "the next key is in its one place"
+    assert len(set(keys)) == 4
+    assert all(len(set(key)) > 8 for key in keys)
+
+
 @pytest.mark.parametrize(("model", "source"), SOURCES.items(), ids=SOURCES)
 def test_numbers_differ_between_calls_cpus_vms_and_boots(model: str, source: str) -> None:
     seen: list[tuple[int, ...]] = []
@@ -96,11 +179,13 @@ def test_numbers_differ_between_calls_cpus_vms_and_boots(model: str, source: str
                 assert status == 0
                 seen.append(tuple(words))
             seen += [of_a_vm(booted, slot) for slot in (0, 1)]
+            switch_off_and_on(booted, 1)
+            seen += [tuple(ask(booted, "TRNG_RND64", 192, cpu=cpu)[1:]) for cpu in (0, 1)]
     words = [word for answer in seen for word in answer]
-    assert len(words) == 36
+    assert len(words) == 48
     assert not (twice := {f"{word:#x}" for word in words if words.count(word) > 1}), f"numbers come again: {twice}"
-    # 2304 bits, each 0 or 1 with the same chance: ten standard deviations around the mean.
-    assert abs(sum(word.bit_count() for word in words) - 1152) < 240
+    # 3072 bits, each 0 or 1 with the same chance: ten standard deviations around the mean.
+    assert abs(sum(word.bit_count() for word in words) - 1536) < 277
 
 
 def test_without_a_source_there_are_no_calls() -> None:

@@ -85,6 +85,23 @@ def test_a_32_bit_call_reads_32_bits_of_its_argument(source: Machine) -> None:
     assert bits32(source, 0xFFFF_FFFF_0000_0000 | 8) < 256
 
 
+@pytest.mark.host  # the same code on every machine; some sizes are tried on all
+def test_every_size_has_its_bits_and_no_others(source: Machine) -> None:
+    """0 to beyond the most: the numbers are below 2^bits, and the top bit comes up; all other sizes are refused."""
+    for bits in range(1, 193):
+        seen = [bits64(source, bits) for _ in range(24)]
+        assert max(seen) < 1 << bits
+        assert any(number >> bits - 1 for number in seen), f"bit {bits - 1} of {bits} is never set"
+    for bits in range(1, 97):
+        seen = [bits32(source, bits) for _ in range(24)]
+        assert max(seen) < 1 << bits
+        assert any(number >> bits - 1 for number in seen), f"bit {bits - 1} of {bits} is never set"
+    refused = [(RND64, bits) for bits in (0, *range(193, 260), *(1 << power for power in range(8, 64)))]
+    refused += [(RND32, bits) for bits in (0, *range(97, 260), *(1 << power for power in range(7, 64)))]
+    for function, bits in refused:
+        assert source.registers(function, bits) == (INVALID_PARAMETERS, 0, 0, 0, *REST), f"{bits:#x} bits"
+
+
 @pytest.mark.parametrize(("function", "bits"), [
     (RND64, 0), (RND64, 193), (RND64, 1 << 32), (RND64, MASK),
     (RND32, 0), (RND32, 97), (RND32, 0xFFFF_FFFF), (RND32, 1 << 32),

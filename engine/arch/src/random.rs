@@ -2,8 +2,9 @@
 //!
 //! The generator keeps one secret key of 256 bits for each CPU, derived from the boot seed and the CPU's number. A
 //! request answers words of SHA-256(key ‖ OUTPUT) and replaces the key by SHA-256(key ‖ NEXT): whatever is kept tells
-//! nothing of what was answered before (fast key erasure), and no CPU shares state with another. Source of the
-//! instruction: Arm ARM DDI 0487, K18 and C5.2 (RNDR); of the calls: Arm DEN 0098.
+//! nothing of what was answered before, and no CPU shares state with another. Source of the construction: D. J.
+//! Bernstein, "Fast-key-erasure random-number generators", 2017; of the instruction: Arm ARM DDI 0487, K18 and C5.2
+//! (RNDR); of the calls: Arm DEN 0098.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,10 +22,10 @@ static KEYS: [[AtomicU64; 4]; CPUS_MAX] = [const { [const { AtomicU64::new(0) };
 static SEEDED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the boot seed part of every CPU's key; boot only, before any other CPU runs.
-pub fn seed(chunks: impl Iterator<Item = [u64; 4]> + Clone) {
+pub fn seed(chunks: &[[u64; 4]]) {
     for (cpu, key) in KEYS.iter().enumerate() {
         mix(key, &[cpu as u64, 0, 0, 0]);
-        chunks.clone().for_each(|chunk| mix(key, &chunk));
+        chunks.iter().for_each(|chunk| mix(key, chunk));
     }
     SEEDED.store(true, Ordering::Relaxed);
 }
