@@ -148,7 +148,7 @@ def switch_off_and_on(booted: Booted, cpu: int) -> None:
 
 
 def test_a_key_is_gone_when_it_has_answered() -> None:
-    """Who gets hold of all RAM after an answer cannot compute it: neither a key that was used nor its copies are left."""
+    """Who gets hold of all RAM after an answer cannot compute it: no key that was used is left, nor a copy of one."""
     with machines.boot(QemuConfig(kernel=machines.image(), cpus=1)) as booted:
         with stopped_view(booted.machine, booted.symbols) as view:
             place = view.physical(booted.symbols.address("KEYS"))
@@ -183,7 +183,9 @@ def test_numbers_differ_between_calls_cpus_vms_and_boots(model: str, source: str
             seen += [tuple(ask(booted, "TRNG_RND64", 192, cpu=cpu)[1:]) for cpu in (0, 1)]
     words = [word for answer in seen for word in answer]
     assert len(words) == 48
-    assert not (twice := {f"{word:#x}" for word in words if words.count(word) > 1}), f"numbers come again: {twice}"
+    assert not (twice := {f"{word:#x}" for word in words if words.count(word) > 1}), (
+        f"numbers come again: {twice}"
+    )
     # 3072 bits, each 0 or 1 with the same chance: ten standard deviations around the mean.
     assert abs(sum(word.bit_count() for word in words) - 1536) < 277
 
