@@ -11,7 +11,7 @@ SCRUB = Edit(CALLS, "hw.zero_frame(frame);", "")
 """A frame goes back to the host with what was in it."""
 OWNERSHIP = Edit(CALLS, "if record != Record::HOST {", "if record.kind() == crate::owner::Kind::HOST_TABLE {")
 """A donation takes whatever frame of a split block the host names."""
-SMC = Edit("engine/arch/src/cpu.rs", "RW | VM | SWIO | TSC | TIDCP", "RW | VM | SWIO | TIDCP")
+SMC = Edit("engine/arch/src/cpu.rs", "RW | VM | SWIO | TSC;", "RW | VM | SWIO;")
 """SMC instructions of host and VMs go to the firmware."""
 BLOCK_RECORD = Edit(
     "engine/core/src/call/host_split.rs",

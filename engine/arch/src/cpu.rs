@@ -1,7 +1,7 @@
 //! Every EL2 control register, written by the engine on each CPU; nothing is inherited. Trust label: TRUSTED.
 //!
 //! Source: Arm ARM DDI 0487, D19.2 (each register by name). Who may use what, and why, is `engine/arch/registers/*.toml`;
-//! constants derive from it (`registers.rs`), here are the values that are computed.
+//! traps and constants derive from it (`registers.rs`), here is what they are combined with.
 //! The registers of EL2's own translation (`SCTLR_EL2`, `TCR_EL2`, `MAIR_EL2`, `TTBR0_EL2`) are written by the image's
 //! first instructions; then come [`init`] and [`enter_host`].
 
@@ -59,27 +59,15 @@ mod hcr {
     pub const DC: u64 = 1 << 12;
     pub const TWI: u64 = 1 << 13;
     pub const TWE: u64 = 1 << 14;
-    pub const TID1: u64 = 1 << 16;
-    pub const TID2: u64 = 1 << 17;
-    pub const TID3: u64 = 1 << 18;
     pub const TSC: u64 = 1 << 19;
-    pub const TIDCP: u64 = 1 << 20;
-    pub const TACR: u64 = 1 << 21;
-    pub const TSW: u64 = 1 << 22;
-    pub const TVM: u64 = 1 << 26;
-    pub const TRVM: u64 = 1 << 30;
     pub const RW: u64 = 1 << 31;
-    pub const TLOR: u64 = 1 << 35;
-    pub const TERR: u64 = 1 << 36;
-    pub const TID5: u64 = 1 << 58;
 
-    /// Both: AArch64, stage 2, SMC and IMPLEMENTATION DEFINED features trap. API, APK, ATA, EnSCXT and the like stay
-    /// clear: pointer authentication, tagging and SCXTNUM trap.
-    pub const COMMON: u64 = RW | VM | SWIO | TSC | TIDCP | TACR | TSW | TLOR | TERR | TID5;
+    /// Both: AArch64, stage 2, SMC traps.
+    pub const COMMON: u64 = RW | VM | SWIO | TSC;
 }
 
 /// `HCR_EL2` while the host runs: no stage 1 (DC), whose registers trap; interrupts go to EL1.
-pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TRVM | hcr::TID2;
+pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | registers::HCR_HOST;
 /// `HCR_EL2` while a VM runs: interrupts and SErrors exit, WFI and WFE exit, TLB and cache maintenance is broadcast.
 pub const VM_HCR: u64 = hcr::COMMON
     | hcr::PTW
@@ -90,17 +78,16 @@ pub const VM_HCR: u64 = hcr::COMMON
     | hcr::BSU_INNER
     | hcr::TWI
     | hcr::TWE
-    | hcr::TID1
-    | hcr::TID3;
+    | registers::HCR_VM;
 
 /// `CPTR_EL2.TFP`.
 pub const CPTR_TFP: u64 = 1 << 10;
-/// `CPTR_EL2`, FP trapped too: RES1 bits (7:0, 9, 12 = TSM, 13), TZ, TTA, TAM.
-const CPTR: u64 = 0x32ff | 1 << 8 | CPTR_TFP | 1 << 20 | 1 << 30;
-/// `CNTHCTL_EL2` while the host runs: EL1PCTEN, EL1PCEN; the physical timer is the host's.
-const HOST_CNTHCTL: u64 = 3;
-/// `CNTHCTL_EL2` while a VM runs: `CNTPCT_EL0` and `CNTP_*` trap; the count since boot is not a VM's to know.
-const VM_CNTHCTL: u64 = 0;
+/// RES1 bits of `CPTR_EL2`: 7:0, 9, 13, and 12, which is TSM where it is none.
+const CPTR_RES1: u64 = 0x32ff;
+/// `CPTR_EL2` while the host runs.
+const HOST_CPTR: u64 = CPTR_RES1 | registers::CPTR_HOST;
+/// `CPTR_EL2` while a VM runs that has not used FP since its vCPU was loaded.
+const VM_CPTR: u64 = CPTR_RES1 | registers::CPTR_VM | CPTR_TFP;
 /// `SCTLR_EL1` while the host runs: RES1 bits, little-endian, MMU off, instruction cache on.
 const HOST_SCTLR: u64 = 0x30d0_0800 | 1 << 12;
 /// EL1h, DAIF masked.
@@ -140,14 +127,14 @@ fn init_context(host: &HostContext, cpu: u64) {
     host.loaded.set(0);
     host.host_hcr.set(HOST_HCR);
     host.host_vtcr.set(CONFIG.host_vtcr());
-    host.host_cptr.set(CPTR);
-    host.host_cnthctl.set(HOST_CNTHCTL);
+    host.host_cptr.set(HOST_CPTR);
+    host.host_cnthctl.set(registers::CNTHCTL_HOST);
     host.host_vttbr.set(CONFIG.host_vttbr());
     host.host_sctlr.set(HOST_SCTLR);
     host.vm_hcr.set(VM_HCR);
     host.vm_vtcr.set(CONFIG.vm_vtcr());
-    host.vm_cptr.set(CPTR);
-    host.vm_cnthctl.set(VM_CNTHCTL);
+    host.vm_cptr.set(VM_CPTR);
+    host.vm_cnthctl.set(registers::CNTHCTL_VM);
 }
 
 /// Trap controls and stage 2.
@@ -165,11 +152,10 @@ unsafe fn init_traps(host: &HostContext, has_counters: bool) {
     }
 }
 
-/// `MDCR_EL2`: debug registers (TDA, TDOSA, TDRA, TDCC), counters (TPM, TPMCR), SPE (TPMS, E2PB = 0), trace (TTRF,
-/// E2TB = 0) trap; no counting at EL2 (HPMD, HCCD). HPMN covers all counters, its reset value.
+/// `MDCR_EL2`: its traps; no counting at EL2 (HPMD, HCCD). HPMN covers all counters, its reset value.
 fn mdcr(has_counters: bool) -> u64 {
     let counters = if has_counters { mrs!("PMCR_EL0") >> 11 & 0x1f } else { 0 };
-    counters | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 17 | 1 << 19 | 1 << 23 | 1 << 27
+    counters | registers::MDCR | 1 << 17 | 1 << 23
 }
 
 /// Identity of the virtual CPU: a VM sees this CPU's MIDR; its MPIDR is switched.
@@ -192,7 +178,7 @@ unsafe fn init_identity(host: &HostContext) {
 unsafe fn init_timers() {
     // SAFETY: as above.
     unsafe {
-        msr!("CNTHCTL_EL2", HOST_CNTHCTL);
+        msr!("CNTHCTL_EL2", registers::CNTHCTL_HOST);
         msr!("CNTP_CTL_EL0", 0u64);
         msr!("CNTV_CTL_EL0", 0u64);
     }

@@ -1,10 +1,61 @@
-//! Resident system registers, breakpoints, and the constants that boot writes. Trust label: TRUSTED.
+//! Traps, resident system registers, breakpoints, constants that boot writes. Trust label: TRUSTED.
 //!
 //! Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit.
 
 use bulkhead_core::vcpu::registers::ResidentSystem;
 
 use crate::features::Optional;
+
+/// Bits of `HCR_EL2` while the host runs that decide who may use a register.
+pub const HCR_HOST: u64 = 1 << 17 // TID2
+    | 1 << 20 // TIDCP
+    | 1 << 21 // TACR
+    | 1 << 22 // TSW
+    | 1 << 26 // TVM
+    | 1 << 30 // TRVM
+    | 1 << 35 // TLOR
+    | 1 << 36 // TERR
+    | 1 << 58; // TID5
+
+/// Bits of `HCR_EL2` while a VM runs that decide who may use a register.
+pub const HCR_VM: u64 = 1 << 16 // TID1
+    | 1 << 18 // TID3
+    | 1 << 20 // TIDCP
+    | 1 << 21 // TACR
+    | 1 << 22 // TSW
+    | 1 << 35 // TLOR
+    | 1 << 36 // TERR
+    | 1 << 58; // TID5
+
+/// Bits of `CPTR_EL2` while the host runs that decide who may use a register.
+pub const CPTR_HOST: u64 = 1 << 8 // TZ
+    | 1 << 10 // TFP
+    | 1 << 12 // TSM
+    | 1 << 20 // TTA
+    | 1 << 30; // TAM
+
+/// Bits of `CPTR_EL2` while a VM runs that decide who may use a register.
+pub const CPTR_VM: u64 = 1 << 8 // TZ
+    | 1 << 12 // TSM
+    | 1 << 20 // TTA
+    | 1 << 30; // TAM
+
+/// Bits of `MDCR_EL2` that decide who may use a register.
+pub const MDCR: u64 = 1 << 5 // TPMCR
+    | 1 << 6 // TPM
+    | 1 << 9 // TDA
+    | 1 << 10 // TDOSA
+    | 1 << 11 // TDRA
+    | 1 << 14 // TPMS
+    | 1 << 19 // TTRF
+    | 1 << 27; // TDCC
+
+/// Bits of `CNTHCTL_EL2` while the host runs that decide who may use a register.
+pub const CNTHCTL_HOST: u64 = 1 // EL1PCTEN
+    | 1 << 1; // EL1PCEN
+
+/// Bits of `CNTHCTL_EL2` while a VM runs that decide who may use a register.
+pub const CNTHCTL_VM: u64 = 0;
 
 /// Gives the CPU the resident registers of a vCPU.
 ///

@@ -10,9 +10,9 @@ from bulkhead.attack import Edit, attack
     refused="the performance monitors trap and do not count",
     source="performance counters as a side channel, e.g. CounterSEVeillance, NDSS 2025",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        " | 1 << 6 |",
-        " |",
+        "engine/arch/src/registers.rs",
+        "    | 1 << 6 // TPM\n",
+        "",
     ),
 )
 def carry_out(arena: Arena) -> None:

@@ -10,8 +10,8 @@ from bulkhead.attack import Edit, attack
     refused="FP and vector instructions of the host trap",
     removed=Edit(
         "engine/arch/src/cpu.rs",
-        "host.host_cptr.set(CPTR);",
-        "host.host_cptr.set(CPTR & !CPTR_TFP);",
+        "host.host_cptr.set(HOST_CPTR);",
+        "host.host_cptr.set(HOST_CPTR & !CPTR_TFP);",
     ),
 )
 def carry_out(arena: Arena) -> None:

@@ -9,9 +9,9 @@ from bulkhead.attack import Edit, Machine, attack
     against="P6",
     refused="ID registers trap and read from one sanitized table",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        "hcr::TID3",
-        "0",
+        "engine/arch/src/registers.rs",
+        "    | 1 << 18 // TID3\n",
+        "",
     ),
     machine=Machine(cpu_model="max"),
 )

@@ -9,9 +9,9 @@ from bulkhead.attack import Edit, attack
     against="P6",
     refused="the performance monitors trap, and are hidden",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        " | 1 << 6 |",
-        " |",
+        "engine/arch/src/registers.rs",
+        "    | 1 << 6 // TPM\n",
+        "",
     ),
 )
 def carry_out(arena: Arena) -> None:

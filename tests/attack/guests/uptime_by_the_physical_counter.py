@@ -9,9 +9,9 @@ from bulkhead.attack import Edit, attack
     against="P6",
     refused="CNTPCT_EL0 traps and reads as the virtual count",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        "const VM_CNTHCTL: u64 = 0;",
-        "const VM_CNTHCTL: u64 = 3;",
+        "engine/arch/src/registers.rs",
+        "pub const CNTHCTL_VM: u64 = 0;",
+        "pub const CNTHCTL_VM: u64 = 3;",
     ),
 )
 def carry_out(arena: Arena) -> None:

@@ -9,9 +9,9 @@ from bulkhead.attack import Edit, attack
     against="P6",
     refused="reads of the translation registers trap and are UNDEFINED",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        "pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TRVM | hcr::TID2;",
-        "pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TID2;",
+        "engine/arch/src/registers.rs",
+        "    | 1 << 30 // TRVM\n",
+        "",
     ),
 )
 def carry_out(arena: Arena) -> None:

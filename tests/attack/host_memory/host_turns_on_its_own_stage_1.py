@@ -9,9 +9,9 @@ from bulkhead.attack import Edit, attack
     against="P7",
     refused="writes of its translation registers trap and are UNDEFINED",
     removed=Edit(
-        "engine/arch/src/cpu.rs",
-        "pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TVM | hcr::TRVM | hcr::TID2;",
-        "pub const HOST_HCR: u64 = hcr::COMMON | hcr::DC | hcr::TRVM | hcr::TID2;",
+        "engine/arch/src/registers.rs",
+        "    | 1 << 26 // TVM\n",
+        "",
     ),
 )
 def carry_out(arena: Arena) -> None:

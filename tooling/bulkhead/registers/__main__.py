@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bulkhead.registers import document, rust
-from bulkhead.registers.table import ROOT, load
+from bulkhead.registers.table import ROOT, Table, load
 
 
-def derivations() -> dict[Path, str]:
-    """Every generated file: its path and the text that it must have."""
-    table = load()
+def derivations(table: Table | None = None) -> dict[Path, str]:
+    """Every generated file: its path and the text that it must have. `table`: another one than that of the checkout."""
+    table = load() if table is None else table
 
     def text(lines: Iterable[str]) -> str:
         return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from bulkhead.registers import traps
 from bulkhead.registers.table import IdRegister, Register, Table
 
 NOTICE = "Generated from engine/arch/registers/*.toml by `python -m bulkhead.registers`; do not edit."
@@ -131,11 +132,12 @@ def _transfer(operation: str, count: int) -> Iterator[str]:
 
 
 def arch(table: Table) -> Iterator[str]:
-    """`engine/arch/src/registers.rs`: resident registers, breakpoints, constants of boot, raw ID registers."""
-    yield "//! Resident system registers, breakpoints, and the constants that boot writes. Trust label: TRUSTED."
+    """`engine/arch/src/registers.rs`: traps, resident registers, breakpoints, constants of boot, raw ID registers."""
+    yield "//! Traps, resident system registers, breakpoints, constants that boot writes. Trust label: TRUSTED."
     yield f"//!\n//! {NOTICE}\n"
     yield "use bulkhead_core::vcpu::registers::ResidentSystem;\n"
     yield "use crate::features::Optional;\n"
+    yield from traps.rust(table)
     yield from _resident(table.resident())
     yield from _breakpoints(table)
     yield from _boot(table)
