@@ -26,6 +26,12 @@ ALL = (
 )
 BUS_NUMBERS = 0x18
 NET = ("-netdev", "user,id=n")
+VIRTUAL = (
+    "nvme-subsys,id=sub",
+    "nvme,serial=1,subsys=sub,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,msix_qsize=5",
+    "igb,netdev=n,romfile=",
+)
+"""Functions with virtual functions: a listed one in slot 1, an unlisted one in slot 2."""
 LISTED_SLOTS = {1, 2}
 
 
@@ -48,6 +54,24 @@ def register(machine: QemuMachine, slot: int, bus: int = 0) -> int:
     """The Command register as QEMU has it."""
     shown = machine.monitor(f"xp /1xh {pci.page(slot, bus=bus) + pci.COMMAND:#x}")
     return int(shown.split(":")[1], 16)
+
+
+class FromOutside:
+    """Single accesses to registers before the first instruction."""
+
+    def __init__(self, machine: QemuMachine) -> None:
+        self._machine = machine
+        self._stub = machines.Breakpoints(machine.gdb, machine.wait_until)
+
+    def read(self, address: int, length: int) -> bytes:
+        """By QEMU's monitor."""
+        shown = self._machine.monitor(f"xp /{length}xb {address:#x}")
+        return bytes(int(byte, 16) for byte in shown.split(":", 1)[1].split())
+
+    def write(self, address: int, data: bytes) -> None:
+        """By the debugger: 32 bits."""
+        assert len(data) == 4
+        self._stub.poke(address, int.from_bytes(data, "little"))
 
 
 def device_pages(booted: Booted) -> set[int]:
@@ -128,3 +152,24 @@ def test_what_firmware_left_running_is_made_silent(smmu: bool) -> None:
     with machines.boot(config(*ALL, smmu=smmu), before=program) as booted:
         for slot, bus in everywhere:
             assert register(booted.machine, slot, bus) == 0
+
+
+@pytest.mark.parametrize("smmu", [True, False], ids=["SMMU", "no SMMU"])
+def test_virtual_functions_that_firmware_left_running_are_gone(smmu: bool) -> None:
+    """They say the vendor id FFFFh, as if they were not there (SR-IOV, 9.3.4.1.1), and have a Command register."""
+    pages: list[int] = []
+
+    def program(machine: QemuMachine) -> None:
+        outside = FromOutside(machine)
+        for slot in (1, 2):
+            pages.extend(pci.Function(outside, pci.page(slot)).virtual_functions(2))
+        for page in pages:
+            outside.write(page + pci.COMMAND, (pci.MEMORY | pci.MASTER).to_bytes(4, "little"))
+            assert outside.read(page + pci.COMMAND, 1)[0] == pci.MEMORY | pci.MASTER
+
+    with machines.boot(config(*VIRTUAL, smmu=smmu), before=program) as booted:
+        outside = FromOutside(booted.machine)
+        assert len(pages) == 4
+        for page in pages:
+            assert outside.read(page + pci.COMMAND, 4) == bytes.fromhex("ffffffff")
+            assert not reachable(booted, page)

@@ -16,6 +16,10 @@ MEMORY, MASTER = 2, 4
 STATUS_CAPABILITIES = 1 << 20
 MSI = 0x05
 MSI_ENABLE, MSI_64 = 1 << 16, 1 << 23
+EXTENDED, LAST = 0x100, 0xFFC
+SRIOV = 0x10
+SRIOV_CONTROL, SRIOV_COUNT, SRIOV_PLACES = 0x08, 0x10, 0x14
+SRIOV_ENABLE, SRIOV_MEMORY = 1, 8
 
 
 def page(slot: int, function: int = 0, bus: int = 0) -> int:
@@ -62,6 +66,25 @@ class Function:
             while offset:
                 yield self.config(offset, 1), offset
                 offset = self.config(offset + 1, 1)
+
+    def extended(self, wanted: int) -> int:
+        """Offset of the first extended capability of a kind. StopIteration if there is none."""
+        offset = EXTENDED
+        while offset:
+            head = self.config(offset)
+            if head & 0xFFFF == wanted:
+                return offset
+            offset = head >> 20 & LAST
+        raise StopIteration(wanted)
+
+    def virtual_functions(self, count: int) -> list[int]:
+        """Turn on `count` virtual functions and their memory space: their configuration pages (ARI numbering)."""
+        offset = self.extended(SRIOV)
+        self.set_config(offset + SRIOV_COUNT, count)
+        self.set_config(offset + SRIOV_CONTROL, SRIOV_ENABLE | SRIOV_MEMORY)
+        places = self.config(offset + SRIOV_PLACES)
+        first, stride = places & 0xFFFF, places >> 16
+        return [self.page + (first + stride * index << 12) for index in range(count)]
 
     def set_msi(self, address: int, data: int) -> None:
         """Make the function's one message a store of `data` (16 bits) to `address`, and turn messages on."""
