@@ -10,7 +10,7 @@ import fdt
 import pytest
 
 from boot import machines
-from boot.machines import Booted
+from boot.machines import Booted, Spoil
 from bulkhead.image.memory_map import BLOCK, VIRT, Device, Use, device
 from bulkhead.inspect import checks
 from bulkhead.inspect.engine import stopped_view
@@ -24,6 +24,8 @@ CPUS = 2
 GBPA, GBPA_ABORT = 0x44, 1 << 20
 GICR_CTLR, GICR_PROPBASER, GICR_PENDBASER = 0x0, 0x70, 0x78
 DATA_ABORT = 0x25
+TREE = RAM_BASE + 128 * MIB
+"""Where QEMU puts the device tree of a machine with 256 MiB; it takes 1 MiB."""
 FAULT = 1
 """Code of a refusal by the payload: the access faulted."""
 
@@ -120,24 +122,29 @@ def test_the_first_access_to_any_device_closes_the_smmu(tmp_path_factory: pytest
     assert int(value, 16) & GBPA_ABORT
 
 
-def test_ram_that_firmware_keeps_is_nobodys() -> None:
-    node, entry = RAM_BASE + 96 * MIB, RAM_BASE + 200 * MIB
+def reserve(node: tuple[int, int], entry: tuple[int, int]) -> Spoil:
+    """A tree with one range, base and bytes, in `/reserved-memory` and one in the reservation block."""
 
-    def reserve(tree: bytearray) -> None:
+    def change(tree: bytearray) -> None:
         parsed = fdt.parse_dtb(bytes(tree))
         parsed.set_property("#address-cells", 2, "/reserved-memory")
         parsed.set_property("#size-cells", 2, "/reserved-memory")
-        words = [0, node + 0x3000, 0, 0x1000]
-        parsed.set_property("reg", words, f"/reserved-memory/firmware@{node:x}")
+        parsed.set_property("reg", [0, node[0], 0, node[1]], f"/reserved-memory/firmware@{node[0]:x}")
         changed = parsed.to_dtb(version=17)
         place = len(changed)
         # The reservation block: one entry, then the end.
-        changed += struct.pack(">QQQQ", entry, BLOCK, 0, 0)
+        changed += struct.pack(">QQQQ", *entry, 0, 0)
         changed = changed[:16] + struct.pack(">I", place) + changed[20:]
-        changed = changed[:4] + struct.pack(">I", len(changed)) + changed[8:]
+        changed = changed[:4] + struct.pack(">I", len(tree)) + changed[8:]
         tree[: len(changed)] = changed
 
-    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, memory=256 * MIB), reserve) as booted:
+    return change
+
+
+def test_ram_that_firmware_keeps_is_nobodys() -> None:
+    node, entry = RAM_BASE + 96 * MIB, RAM_BASE + 200 * MIB
+    change = reserve((node + 0x3000, 0x1000), (entry, BLOCK))
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, memory=256 * MIB), change) as booted:
         log = booted.log()
         assert f"reserved by firmware {entry:#x}..{entry + BLOCK:#x}" in log
         assert f"reserved by firmware {node + 0x3000:#x}..{node + 0x4000:#x}" in log
@@ -150,3 +157,24 @@ def test_ram_that_firmware_keeps_is_nobodys() -> None:
         with stopped_view(booted.machine, booted.symbols) as view:
             assert {view.owner(block).kind for block in (node, entry)} == {Kind.ENGINE}
             assert checks.isolation_faults(view) == []
+
+
+@pytest.mark.parametrize("base", [TREE - BLOCK, TREE], ids=["begins before the tree", "begins with the tree"])
+def test_ram_that_firmware_keeps_is_nobodys_with_the_tree_in_it(base: int) -> None:
+    size = TREE + 2 * BLOCK - base
+    change = reserve((base, size), (TREE, MIB))
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, memory=256 * MIB), change) as booted:
+        assert f"reserved by firmware {base:#x}..{base + size:#x}" in booted.log()
+        assert f"{TREE:#x} is not the host's" in booted.log()
+        assert booted.boot_info.device_tree == (0, 0)
+        assert not any(reachable(booted, block) for block in range(base, base + size, BLOCK))
+        assert reachable(booted, base - 4)
+        assert reachable(booted, base + size)
+
+
+def test_a_reservation_of_the_tree_alone_is_no_firmwares() -> None:
+    change = reserve((TREE, MIB), (TREE, 0x1800))
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=1, memory=256 * MIB), change) as booted:
+        assert "reserved by firmware" not in booted.log()
+        assert booted.boot_info.device_tree == (TREE, MIB)
+        assert booted.read(TREE, 4) == machines.TREE_MAGIC

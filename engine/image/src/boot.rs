@@ -201,7 +201,15 @@ fn load_host(
     let split_block = plan.find(BLOCK, &[place, program, tree, initrd]).ok_or("there is no block to split")?;
     host_stage2::split(plan, split_block);
     host_stage2::withhold(plan, &[place, tree, initrd, split_block]);
-    let reachable = |range| if plan.host_has(range) { range } else { Range::default() };
+    let reachable = |range: Range| {
+        if plan.host_has(range) {
+            return range;
+        }
+        if range.size > 0 {
+            log!("what lies at {:#x} is not the host's", range.base);
+        }
+        Range::default()
+    };
     let info = BootInfo {
         magic: BOOT_MAGIC,
         abi_version: VERSION,

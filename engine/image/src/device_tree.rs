@@ -9,6 +9,7 @@ use bulkhead_abi::{CPUS_MAX, Range};
 use crate::devices::{self, Devices};
 use crate::fdt::{Node, Tree};
 use crate::memory::{end, overlap};
+use crate::tables::PAGE;
 
 /// Most RAM ranges.
 pub const RAM_RANGES: usize = 8;
@@ -99,15 +100,17 @@ fn ram(root: Node<'_>) -> Result<[Range; RAM_RANGES], Refusal> {
     if used == 0 { Err("RAM is missing: no node with device_type \"memory\"".into()) } else { Ok(ram) }
 }
 
-/// What the reservation block and `/reserved-memory` name. Boot loaders list the tree and the RAM disk too: those are
-/// `known` and the host's to keep.
+/// What the reservation block and `/reserved-memory` name. Boot loaders list the tree and the RAM disk too, in whole pages:
+/// those are `known` and the host's to keep. A range with more than that in it is firmware's.
 fn reserved(tree: &Tree<'_>, known: &[Range]) -> Result<[Range; RESERVED_RANGES], Refusal> {
     const MALFORMED: &str = "the device tree's reserved ranges are malformed";
     let mut reserved = [Range::default(); RESERVED_RANGES];
     let mut places = reserved.iter_mut();
     let mut keep = |range: Range| {
         range.base.checked_add(range.size).ok_or(MALFORMED)?;
-        if !known.iter().any(|known| overlap(*known, range)) {
+        let pages = |range: Range| range.base / PAGE..end(range).div_ceil(PAGE);
+        let within = |known: Range| pages(known).start <= pages(range).start && pages(range).end <= pages(known).end;
+        if range.size > 0 && !known.iter().any(|known| within(*known)) {
             *places.next().ok_or("there are more than 8 reserved ranges")? = range;
         }
         Ok::<(), Refusal>(())
