@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fdt
 import pytest
 
 from boot import machines
@@ -79,6 +80,18 @@ def put(path: str, name: str, *words: int) -> Spoil:
     return rewrite(lambda tree: tree.set_property(name, list(words), path))
 
 
+def on_a_bus(base: int) -> Spoil:
+    """With one more device, on a bus that translates nothing."""
+
+    def edit(tree: fdt.FDT) -> None:
+        for name, value in (("compatible", "simple-bus"), ("#address-cells", 2), ("#size-cells", 2)):
+            tree.set_property(name, value, "/soc")
+        tree.add_item(fdt.Property("ranges"), "/soc")
+        tree.set_property("reg", [0, base, 0, 4096], f"/soc/dma@{base:x}")
+
+    return rewrite(edit)
+
+
 def twins(tree: bytearray) -> None:
     """Two CPUs with one MPIDR."""
     put("/cpus/cpu@1", "reg", 0)(tree)
@@ -138,6 +151,11 @@ TREES: dict[str, tuple[Spoil, str]] = {
         more_memory((RAM_BASE + 16 * MIB, RAM - 16 * MIB)),
         "the engine does not lie in RAM",
     ),
+    "RAM of a page": (more_memory((RAM_BASE, 4096)), "the device tree does not lie in RAM"),
+    "RAM to the end of all addresses": (
+        more_memory((RAM_BASE, -RAM_BASE % 2**64)),
+        "RAM ranges are malformed",
+    ),
     "RAM without the tree": (more_memory((RAM_BASE, RAM // 4)), "the device tree does not lie in RAM"),
     # CPUs and firmware.
     "no CPUs": (replace(b"cpu\0", b"gpu\0"), "CPUs are missing: /cpus is empty"),
@@ -150,6 +168,14 @@ TREES: dict[str, tuple[Spoil, str]] = {
     "a CPU that is not there": (put("/cpus/cpu@1", "reg", 7), "a GIC redistributor belongs to no CPU"),
     "no PSCI": (remove("/psci"), "PSCI firmware is missing"),
     "PSCI by HVC": (replace(b"smc\0", b"hvc\0"), "PSCI firmware is missing"),
+    "PSCI disabled": (
+        rewrite(lambda tree: tree.set_property("status", "disabled", "/psci")),
+        "PSCI firmware is missing",
+    ),
+    "PSCI by two ways": (
+        rewrite(lambda tree: tree.set_property("method", ["hvc", "smc"], "/psci")),
+        "PSCI firmware is missing",
+    ),
     "PSCI of old": (replace(b"arm,psci-1.0\0", b"arm,psci-0.1\0"), "PSCI firmware is missing"),
     # Devices.
     "no GIC": (replace(b"arm,gic-v3\0", b"arm,gic-v9\0"), "the GIC is missing"),
@@ -184,6 +210,38 @@ TREES: dict[str, tuple[Spoil, str]] = {
     "PCIe elsewhere": (reg(PCIE, (0x3F00_0000, 0x100_0000)), "PCIe configuration space is not where"),
     "two devices in one place": (reg(RTC, (0x0900_0000, 4096)), "two devices of the device tree overlap"),
     "a device in RAM": (reg(RTC, (RAM_BASE + 64 * MIB, 4096)), "RAM and a device overlap (0x44000000)"),
+    "a device in PCIe's window": (reg(RTC, (0x2000_0000, 4096)), "two devices of the device tree overlap"),
+    "a device on a bus in RAM": (on_a_bus(RAM_BASE + 64 * MIB), "RAM and a device overlap (0x44000000)"),
+    "a device on a bus over UART1": (on_a_bus(0x0904_0000), "two devices of the device tree overlap"),
+    "ITS over a redistributor": (
+        reg(GIC + "/its@8080000", (0x0808_0000, 0x4_0000)),
+        "two devices of the device tree overlap",
+    ),
+    "distributor without registers": (
+        reg(GIC, (0x0800_0000, 0), (0x080A_0000, 0xF6_0000)),
+        "the GIC is not where",
+    ),
+    "ITS without registers": (reg(GIC + "/its@8080000", (0x0808_0000, 0)), "the GIC's ITS is not where"),
+    "UART0 without registers": (reg(UART0, (0x0900_0000, 0)), "UART0 is missing"),
+    "half of UART1": (reg(UART1, (0x0904_0000, 2048)), "UART1, the management channel, is missing"),
+    "half a page of SMMU": (reg(SMMU, (0x0905_0000, 2048)), "the SMMU is not where"),
+    "PCIe with one bus": (reg(PCIE, (0x40_1000_0000, 1 << 20)), "PCIe configuration space is not where"),
+    "PCIe without windows": (
+        rewrite(lambda tree: tree.remove_property("ranges", PCIE)),
+        "memory window is not",
+    ),
+    "PCIe's window elsewhere": (
+        put(PCIE, "ranges", 2 << 24, 0, 0x1000_0000, 0, 0x0C00_0000, 0, 0x2EFF_0000),
+        "PCIe's memory window is not where",
+    ),
+    "PCIe's window too small": (
+        put(PCIE, "ranges", 2 << 24, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x100_0000),
+        "PCIe's memory window is not where",
+    ),
+    "PCIe's window for I/O": (
+        put(PCIE, "ranges", 1 << 24, 0, 0, 0, 0x1000_0000, 0, 0x2EFF_0000),
+        "PCIe's memory window is not where",
+    ),
     "a device with half an address": (
         put(RTC, "reg", 0, 0x0901_0000, 0),
         "a device of the device tree has a malformed",

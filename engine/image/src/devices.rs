@@ -1,14 +1,16 @@
 //! Whether the machine of the device tree is the platform of the allow-list. Trust label: TRUSTED.
 //!
-//! What the engine drives must be there and be where `platform` says; nothing may lie where RAM or something else lies.
-//! Devices that only the tree knows are mapped to nobody. Sources: Linux device tree bindings arm,gic-v3, arm,psci,
-//! arm,arch_timer, arm,pl011, arm,smmu-v3, host-generic-pci; Arm BSA, 4.1.4 (timer and maintenance PPIs).
+//! What the engine drives must be there, whole, and be where `platform` says; nothing may lie where RAM or something else
+//! lies, or where the BARs of PCIe functions are. Devices that only the tree knows are mapped to nobody. Sources: Linux device tree bindings arm,gic-v3, arm,psci,
+//! arm,arch_timer, arm,pl011, arm,smmu-v3, host-generic-pci, simple-bus; Arm BSA, 4.1.4 (timer and maintenance PPIs).
+
+use core::slice::from_ref;
 
 use bulkhead_abi::Range;
 
 use crate::device_tree::{Refusal, is_memory};
 use crate::fdt::Node;
-use crate::memory::overlap;
+use crate::memory::{end, overlap};
 use crate::platform::{self, Device};
 
 /// Most ranges of device addresses in the tree.
@@ -44,58 +46,86 @@ pub fn check(root: Node<'_>, ram: &[Range], cpus: usize) -> Result<Devices, Refu
     let gic = require_gic(root, cpus)?;
     require_timer(root)?;
     let smmu = only(root, "arm,smmu-v3", "there are two SMMUs")?;
-    if smmu.is_some_and(|node| !is_at(node, root, &[platform::SMMU.base])) {
+    if smmu.is_some_and(|node| !is_at(node, root, &[platform::SMMU])) {
         return Err("the SMMU is not where the engine expects it: 0x9050000".into());
     }
     let its = gic.children().find(|node| node.is("arm,gic-v3-its"));
-    let cells = gic.cell_sizes();
-    if its.is_some_and(|node| first(node, cells) != Some(platform::GIC_ITS.base)) {
+    if its.is_some_and(|node| !is_at(node, gic, &[platform::GIC_ITS])) {
         return Err("the GIC's ITS is not where the engine expects it: 0x8080000".into());
     }
     let pcie = only(root, "pci-host-ecam-generic", "there are two PCIe host bridges")?;
-    if pcie.is_some_and(|node| !is_at(node, root, &[platform::PCIE_ECAM.base])) {
+    if pcie.is_some_and(|node| !is_at(node, root, &[platform::PCIE_ECAM])) {
         return Err("PCIe configuration space is not where the engine expects it: 0x4010000000".into());
+    }
+    if pcie.is_some_and(|node| !has_window(node, root)) {
+        return Err("PCIe's memory window is not where the engine expects it: 0x10000000".into());
     }
     let pcie_behind_smmu = pcie.zip(smmu).is_some_and(|(pcie, smmu)| is_translated(pcie, smmu));
     Ok(Devices { has_smmu: smmu.is_some(), has_its: its.is_some(), has_pcie: pcie.is_some(), pcie_behind_smmu })
 }
 
-/// No two devices share an address, and none lies in RAM; nor does RAM lie where the platform has devices.
+/// No two devices share an address, and none lies in RAM or in PCIe's window; nor does RAM lie where the platform has
+/// devices.
 fn check_regions(root: Node<'_>, ram: &[Range]) -> Result<(), Refusal> {
-    const MALFORMED: &str = "a device of the device tree has a malformed reg";
-    let cells = root.cell_sizes().ok_or(MALFORMED)?;
-    let mut regions = [Range::default(); REGIONS];
-    let mut used = 0;
-    for node in root.children().filter(|node| node.is_enabled() && !is_memory(*node)) {
-        for region in node.regions(cells).ok_or(MALFORMED)?.filter(|region| region.size > 0) {
-            if regions.iter().any(|other| overlap(*other, region)) {
-                return Err(Refusal::at("two devices of the device tree overlap", region.base));
-            }
-            *regions.get_mut(used).ok_or("there are more than 96 device regions")? = region;
-            used += 1;
-        }
-    }
+    let mut regions = Regions { all: [Range::default(); REGIONS], used: 0 };
+    regions.add(range(&platform::PCIE_MMIO))?;
+    regions.add_children(root)?;
+    root.children().filter(|node| is_bus(*node)).try_for_each(|bus| regions.add_children(bus))?;
     let expected = platform::ALL_DEVICES.map(|(base, size)| Range { base, size });
-    match regions.iter().chain(&expected).find(|device| ram.iter().any(|ram| overlap(*ram, **device))) {
+    match regions.all.iter().chain(&expected).find(|device| ram.iter().any(|ram| overlap(*ram, **device))) {
         Some(device) => Err(Refusal::at("RAM and a device overlap", device.base)),
         None => Ok(()),
     }
 }
 
+/// Device addresses that are taken.
+struct Regions {
+    all: [Range; REGIONS],
+    used: usize,
+}
+
+impl Regions {
+    fn add(&mut self, region: Range) -> Result<(), Refusal> {
+        if self.all.iter().any(|other| overlap(*other, region)) {
+            return Err(Refusal::at("two devices of the device tree overlap", region.base));
+        }
+        *self.all.get_mut(self.used).ok_or("there are more than 96 device regions")? = region;
+        self.used += 1;
+        Ok(())
+    }
+
+    /// All regions of the devices directly below a node.
+    fn add_children(&mut self, parent: Node<'_>) -> Result<(), Refusal> {
+        const MALFORMED: &str = "a device of the device tree has a malformed reg";
+        let cells = parent.cell_sizes().ok_or(MALFORMED)?;
+        for node in parent.children().filter(|node| node.is_enabled() && !is_memory(*node)) {
+            let regions = node.regions(cells).ok_or(MALFORMED)?;
+            regions.filter(|region| region.size > 0).try_for_each(|region| self.add(region))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the addresses of a node's children are those of the root.
+fn is_bus(node: Node<'_>) -> bool {
+    let carries = node.is("simple-bus") || node.is("arm,gic-v3");
+    carries && node.property("ranges").is_some_and(<[u8]>::is_empty)
+}
+
 fn require_firmware(root: Node<'_>) -> Result<(), Refusal> {
-    let sound = |node: Node<'_>| node.lists("method", "smc") && node.lists("compatible", "arm,psci-1.0");
+    let sound = |node: Node<'_>| node.is("arm,psci-1.0") && node.property("method") == Some(b"smc\0");
     let found = root.child("psci").is_some_and(sound);
     if found { Ok(()) } else { Err("PSCI firmware is missing: no /psci, arm,psci-1.0, with method \"smc\"".into()) }
 }
 
 fn require_uart(root: Node<'_>, uart: &Device, missing: &'static str) -> Result<(), Refusal> {
-    let found = root.children().any(|node| node.is("arm,pl011") && is_at(node, root, &[uart.base]));
+    let found = root.children().any(|node| node.is("arm,pl011") && is_at(node, root, from_ref(uart)));
     if found { Ok(()) } else { Err(missing.into()) }
 }
 
 fn require_gic(root: Node<'_>, cpus: usize) -> Result<Node<'_>, Refusal> {
     let gic = only(root, "arm,gic-v3", "there are two GICs")?.ok_or("the GIC is missing: no arm,gic-v3")?;
-    if !is_at(gic, root, &[platform::GICD.base, platform::GICR_RD.base]) {
+    if !is_at(gic, root, &[platform::GICD, platform::GICR_RD]) {
         return Err("the GIC is not where the engine expects it: 0x8000000 and 0x80a0000".into());
     }
     let room = root.cell_sizes().and_then(|cells| gic.regions(cells)?.nth(1)).map_or(0, |region| region.size);
@@ -141,12 +171,22 @@ fn only<'a>(root: Node<'a>, kind: &str, several: &'static str) -> Result<Option<
     if found.next().is_some() { Err(several.into()) } else { Ok(first) }
 }
 
-fn first(node: Node<'_>, cells: Option<(usize, usize)>) -> Option<u64> {
-    Some(node.regions(cells?)?.next()?.base)
+/// Whether a host bridge forwards the engine's window of 32-bit memory (space code 2).
+fn has_window(pcie: Node<'_>, root: Node<'_>) -> bool {
+    let window = range(&platform::PCIE_MMIO);
+    let Some(mut forwarded) = root.cell_sizes().and_then(|(address, _)| pcie.forwarded(address)) else { return false };
+    forwarded.any(|(space, from)| {
+        space >> 24 & 3 == 2 && from.base <= window.base && end(window) - from.base <= from.size
+    })
 }
 
-/// Whether the first regions of a child of the root start at these addresses.
-fn is_at(node: Node<'_>, root: Node<'_>, bases: &[u64]) -> bool {
-    let Some(mut regions) = root.cell_sizes().and_then(|cells| node.regions(cells)) else { return false };
-    bases.iter().all(|base| regions.next().is_some_and(|region| region.base == *base))
+const fn range(device: &Device) -> Range {
+    Range { base: device.base, size: device.size }
+}
+
+/// Whether the first regions of a child of `parent` start where these devices are, and hold them.
+fn is_at(node: Node<'_>, parent: Node<'_>, devices: &[Device]) -> bool {
+    let Some(mut regions) = parent.cell_sizes().and_then(|cells| node.regions(cells)) else { return false };
+    let holds = |region: Range, device: &Device| region.base == device.base && region.size >= device.size;
+    devices.iter().all(|device| regions.next().is_some_and(|region| holds(region, device)))
 }

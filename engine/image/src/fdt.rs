@@ -239,4 +239,20 @@ impl<'a> Node<'a> {
         let whole = value.len() % (address + size) == 0;
         (sound && whole).then(|| value.chunks_exact(address + size).filter_map(range))
     }
+
+    /// What a PCI host bridge forwards (`ranges`): the first cell of the PCI address, which names the space, and the
+    /// range of addresses outside, in a parent whose addresses have `address` bytes. None if that is no whole number
+    /// of ranges.
+    pub fn forwarded(self, address: usize) -> Option<impl Iterator<Item = (u64, Range)> + 'a> {
+        const PCI_ADDRESS: usize = 12;
+        const SIZE: usize = 8;
+        let value = self.property("ranges").unwrap_or_default();
+        let entry = move |entry: &[u8]| {
+            let (inside, outside) = entry.split_at(PCI_ADDRESS);
+            let (base, size) = outside.split_at(address);
+            (number(&inside[..4]), Range { base: number(base), size: number(size) })
+        };
+        let length = PCI_ADDRESS + address + SIZE;
+        (value.len() % length == 0).then(|| value.chunks_exact(length).map(entry))
+    }
 }
