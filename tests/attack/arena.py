@@ -354,6 +354,10 @@ class Arena:
                 strike(target)
             assert self.machine.physical(target) == before, f"{what} has written to {name}"
 
+    def register(self, address: int) -> int:
+        """A 32-bit device register that the host need not reach, read by QEMU's monitor."""
+        return int(self.backend.machine.monitor(f"xp /1xw {address:#x}").split(":")[1], 16)
+
     @property
     def boot_info(self) -> BootInfo:
         """What the engine has told the host."""

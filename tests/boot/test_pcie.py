@@ -26,11 +26,7 @@ ALL = (
 )
 BUS_NUMBERS = 0x18
 NET = ("-netdev", "user,id=n")
-VIRTUAL = (
-    "nvme-subsys,id=sub",
-    "nvme,serial=1,subsys=sub,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,msix_qsize=5",
-    "igb,netdev=n,romfile=",
-)
+VIRTUAL = (*nvme.VIRTUAL_OPTIONS, "igb,netdev=n,romfile=")
 """Functions with virtual functions: a listed one in slot 1, an unlisted one in slot 2."""
 LISTED_SLOTS = {1, 2}
 

@@ -175,9 +175,8 @@ fn only<'a>(root: Node<'a>, kind: &str, several: &'static str) -> Result<Option<
 fn has_window(pcie: Node<'_>, root: Node<'_>) -> bool {
     let window = range(&platform::PCIE_MMIO);
     let Some(mut forwarded) = root.cell_sizes().and_then(|(address, _)| pcie.forwarded(address)) else { return false };
-    forwarded.any(|(space, from)| {
-        space >> 24 & 3 == 2 && from.base <= window.base && end(window) - from.base <= from.size
-    })
+    forwarded
+        .any(|(space, from)| space >> 24 & 3 == 2 && from.base <= window.base && end(window) - from.base <= from.size)
 }
 
 const fn range(device: &Device) -> Range {

@@ -18,6 +18,11 @@ OPTION = "nvme,serial=1"
 SLOW_DRIVE = ("-drive", "if=none,id=slow,driver=null-co,size=1M,read-zeroes=on,throttling.iops-total=2")
 SLOW_OPTIONS = ("nvme,serial=1,id=ctrl", "nvme-ns,drive=slow,bus=ctrl")
 """A controller with a namespace of zeros that serves two reads a second."""
+VIRTUAL_OPTIONS = (
+    "nvme-subsys,id=sub",
+    "nvme,serial=1,subsys=sub,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,msix_qsize=5",
+)
+"""A controller with two virtual functions."""
 CONFIGURATION, STATUS = 0x14, 0x1C
 QUEUE_SIZES, SUBMISSION, COMPLETION = 0x24, 0x28, 0x30
 TAIL, HEAD = 0x1000, 0x1004

@@ -18,7 +18,7 @@ MSI = 0x05
 MSI_ENABLE, MSI_64 = 1 << 16, 1 << 23
 EXTENDED, LAST = 0x100, 0xFFC
 SRIOV = 0x10
-SRIOV_CONTROL, SRIOV_COUNT, SRIOV_PLACES = 0x08, 0x10, 0x14
+SRIOV_CONTROL, SRIOV_COUNT, SRIOV_PLACES, SRIOV_BAR = 0x08, 0x10, 0x14, 0x24
 SRIOV_ENABLE, SRIOV_MEMORY = 1, 8
 
 
@@ -77,9 +77,10 @@ class Function:
             offset = head >> 20 & LAST
         raise StopIteration(wanted)
 
-    def virtual_functions(self, count: int) -> list[int]:
-        """Turn on `count` virtual functions and their memory space: their configuration pages (ARI numbering)."""
+    def virtual_functions(self, count: int, base: int = 0) -> list[int]:
+        """Turn on `count` virtual functions and their memory, from `base` on: their configuration pages (ARI)."""
         offset = self.extended(SRIOV)
+        self.set_config(offset + SRIOV_BAR, base)
         self.set_config(offset + SRIOV_COUNT, count)
         self.set_config(offset + SRIOV_CONTROL, SRIOV_ENABLE | SRIOV_MEMORY)
         places = self.config(offset + SRIOV_PLACES)
