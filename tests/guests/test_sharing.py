@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from bulkhead.image import build
 from bulkhead.inspect.engine import EngineView
 from bulkhead.inspect.records import Kind, Shared
-from bulkhead.machine.hypervisor import Hypervisor
+from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
+from bulkhead.provision import qemu
 from guests import puppet
 from guests.puppet import (
     DATA,
@@ -32,6 +34,8 @@ pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
 KVM = uuid.UUID("28b46fb6-2ec5-11e9-a9ca-4b564d003a74")  # Linux include/linux/arm-smccc.h
 RINGS = (puppet.TABLE, puppet.AVAILABLE, puppet.USED)
 BAD_STATE = -6 & (1 << 64) - 1
+AFFINITY_INFO, OFF = 0xC400_0004, 1  # Arm DEN 0022, 5.7
+ROUNDS = 60
 IO_ERROR = 1
 
 
@@ -43,6 +47,22 @@ def guest(host: Hypervisor) -> Iterator[Puppet]:
     yield started
     host.destroy(started.vm, running=started.console.end is None)
     assert host.shim.stats().free_frames == before
+
+
+def uses_of(page: int) -> list[tuple[int, int, int, int]]:
+    """Descriptors 1 to 60: the page as the data of a read, again and again."""
+    return [(page, PAGE, NEXT | WRITE, number + 1) for number in range(1, 61)]
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[Hypervisor]:
+    """A machine where each vCPU of a puppet has a CPU to itself."""
+    images = build.build()
+    spec = MachineSpec(
+        image=images.image, engine=images.elf, cpus=4, memory=512 << 20, program=str(qemu.ensure()), time_limit=600.0
+    )
+    with hypervisor(spec, {puppet.PROGRAM: puppet.program()}) as running:
+        yield running
 
 
 def state(view: EngineView, vm: int, ipa: int) -> tuple[int, Shared, bool]:
@@ -120,14 +140,36 @@ def test_what_a_guest_relinquishes_comes_back_to_the_host(host: Hypervisor, gues
     assert free - lowest < 80
 
 
+def test_a_page_taken_away_and_shared_again_under_the_devices_hands_works(many: Hypervisor) -> None:
+    """One vCPU takes the page of eight requests away in the middle of them, another shares it again: what the
+    hypervisor hears of that later must not make it forget the page that it has accepted meanwhile.
+    """
+    before = many.shim.stats().free_frames
+    guest = puppet.start(many, disk_size=1 << 20, cpus=3)
+    driver = Driver(guest, slots=64)
+    guest.share(*RINGS, HEAD, DATA)
+    guest.write(HEAD, bytes(16))
+    assert driver.initialise() == 15
+    driver.descriptors([(HEAD, 16, NEXT, 1), *uses_of(DATA), (STATUS, 1, WRITE, 0)])
+    for _ in range(ROUNDS):
+        driver.index += 8  # every entry of the ring is 0, the head of the one chain
+        guest.store(puppet.AVAILABLE + 2, driver.index, 2)
+        assert guest.ask(5, puppet.DEVICE + 0x50, 0, DATA)[:2] == (0, 0)
+        while {guest.call(AFFINITY_INFO, vcpu, 0)[0] for vcpu in (1, 2)} != {OFF}:
+            pass
+        assert guest.call(SHARE, DATA)[0] == BAD_STATE, "both have left it shared"
+        driver.offer()
+        assert guest.load(STATUS, 1) == 0
+    many.destroy(guest.vm, running=True)
+    assert many.shim.stats().free_frames == before
+
+
 def test_unsharing_under_the_devices_hands_harms_nobody_else(host: Hypervisor, guest: Puppet) -> None:
     """Each request uses the page five hundred times: vCPU 1 takes it away in the middle of one."""
     driver = Driver(guest, slots=64)
     guest.share(*RINGS, HEAD)
     assert driver.initialise() == 15
-    last = 61
-    data = [(DATA, PAGE, NEXT | WRITE, number + 1) for number in range(1, last)]
-    driver.descriptors([(HEAD, 16, NEXT, 1), *data, (STATUS, 1, WRITE, 0)])
+    driver.descriptors([(HEAD, 16, NEXT, 1), *uses_of(DATA), (STATUS, 1, WRITE, 0)])
     guest.write(HEAD, bytes(16))
     assert guest.ask(4, 1, DATA)[0] == 0, "vCPU 1 shares and unshares the page of the data without end"
     outcomes = set()

@@ -2,8 +2,9 @@
 //!
 //! It runs at EL1h with its MMU off. A request is one byte that says what to do and five words, little-endian; the
 //! answer is four words. Requests: 1 load (address, size), 2 store `count` times in a row (address, size, value,
-//! count), 3 HVC (x0..x3; the answer is x0..x3), 4 make another vCPU share and unshare a page for ever (vCPU, page;
-//! the answer is that of CPU_ON).
+//! count), 3 HVC (x0..x3; the answer is x0..x3), 4 make another vCPU unshare and share a page for ever (vCPU, page;
+//! the answer is that of CPU_ON), 5 store 4 bytes while vCPUs 1 and 2 do so once each and go off (address, value, page;
+//! the answers are those of CPU_ON).
 #![no_std]
 #![no_main]
 
@@ -14,6 +15,8 @@ use core::arch::{asm, global_asm};
 const UART_DATA: u64 = 0x0900_0000;
 const UART_FLAGS: u64 = 0x0900_0018;
 const RECEIVE_EMPTY: u64 = 1 << 4;
+/// With the page for `puppet_hammer`: go off after the first time.
+const ONCE: u64 = 1;
 
 // An arm64 Image header (Linux Documentation/arch/arm64/booting.rst), then the stack behind the program.
 global_asm!(
@@ -35,26 +38,33 @@ _start:
     bl      puppet_main
 
     .global puppet_hammer
-puppet_hammer:                      // x0 = page
+puppet_hammer:                      // x0 = page, with bit 0 set if once is enough
     mov     x19, x0
-2:  ldr     x0, ={share}
-    mov     x1, x19
-    mov     x2, xzr
-    mov     x3, xzr
-    hvc     #0
-    mov     x4, #30000              // shared for a while, so that its end falls into a use of the page
+    and     x20, x0, #{page}
+2:  mov     x4, #30000              // shared for a while, so that its end falls into a use of the page
 3:  subs    x4, x4, #1
     b.ne    3b
     ldr     x0, ={unshare}
-    mov     x1, x19
+    bl      5f
+    mov     x4, #30000
+4:  subs    x4, x4, #1
+    b.ne    4b
+    ldr     x0, ={share}
+    bl      5f
+    tbz     x19, #0, 2b
+    ldr     x0, ={off}
+    hvc     #0
+5:  mov     x1, x20
     mov     x2, xzr
     mov     x3, xzr
     hvc     #0
-    b       2b
+    ret
     .ltorg
     "#,
+    page = const !(bulkhead_abi::FRAME_SIZE - 1),
     share = const id::SHARE,
     unshare = const id::UNSHARE,
+    off = const standard::PSCI_CPU_OFF,
 );
 
 unsafe extern "C" {
@@ -80,9 +90,19 @@ fn obey(what: u64, [a, b, c, d, _]: [u64; 5]) -> [u64; 4] {
             [0; 4]
         }
         3 => call([a, b, c, d]),
-        4 => call([standard::PSCI_CPU_ON, a, puppet_hammer as *const () as u64, b]),
+        4 => hammer(a, b),
+        5 => {
+            let started = [hammer(1, c | ONCE)[0], hammer(2, c | ONCE)[0]];
+            store(a, 4, b);
+            [started[0], started[1], 0, 0]
+        }
         _ => [u64::MAX; 4],
     }
+}
+
+/// Lets a vCPU that is off loose on a page.
+fn hammer(vcpu: u64, page: u64) -> [u64; 4] {
+    call([standard::PSCI_CPU_ON, vcpu, puppet_hammer as *const () as u64, page])
 }
 
 fn receive() -> u64 {

@@ -47,7 +47,7 @@ pub fn handle(index: usize, vm: &mut Vm, vcpu: usize, results: &[u64; 9]) -> Nex
             again_if(split, index, vm, data0)
         }
         exit::SHARE => {
-            shared(vm, data0, data1);
+            shared(index, vm, data0, data1);
             Next::Again
         }
         exit::SGI => {
@@ -80,9 +80,9 @@ fn again_if(got: Result<(), Refusal>, index: usize, vm: &mut Vm, ipa: u64) -> Ne
 }
 
 /// The VM has shared, unshared or relinquished the page at `ipa`. What it shares is accepted when it is used.
-fn shared(vm: &mut Vm, function: u64, ipa: u64) {
+fn shared(index: usize, vm: &mut Vm, function: u64, ipa: u64) {
     if function != id::SHARE {
-        vm.shared.forget(ipa);
+        vm.shared.taken_back(index, ipa);
     }
     if function == id::RELINQUISH {
         vm.relinquished += 1;

@@ -41,11 +41,12 @@ impl Shared {
         Ok(page.frame)
     }
 
-    /// The VM shares the page at `ipa` no more.
-    pub fn forget(&mut self, ipa: u64) {
+    /// VM `vm` has taken the page at `ipa` back. It may have shared it again before this is heard of, and a device may
+    /// have accepted it anew: so it is released, not only forgotten.
+    pub fn taken_back(&mut self, vm: usize, ipa: u64) {
         let page = self.place(ipa);
         if page.ipa == ipa {
-            page.ipa = NOWHERE;
+            page.release(vm);
         }
     }
 
@@ -90,7 +91,7 @@ impl Window<'_> {
             let piece = (length - done).min((FRAME_SIZE - offset) as usize);
             let frame = self.shared.frame(self.vm, at - offset)?;
             if access(frame + offset, done..done + piece).is_err() {
-                self.shared.forget(at - offset);
+                self.shared.taken_back(self.vm, at - offset);
                 return Err(NotShared);
             }
             done += piece;
