@@ -9,9 +9,11 @@
 #![no_main]
 
 mod access;
+mod gifts;
 mod history;
 mod mailbox;
 mod storm;
+mod tally;
 
 use bulkhead_abi::BootInfo;
 use bulkhead_el1::channel::{self, Inbox};
@@ -87,9 +89,7 @@ fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &m
         "storm" => {
             storm::prepare(request, boot.cpus as usize)?;
             mailbox::storm(boot)?;
-            for (name, count) in ["calls", "successes", "switched_off"].into_iter().zip(storm::counts()) {
-                reply.u64(name, count);
-            }
+            tally::report(reply);
             Ok(())
         }
         "history" => {

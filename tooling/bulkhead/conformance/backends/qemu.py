@@ -11,6 +11,7 @@ import struct
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from bulkhead.conformance.backends.backend import BLOCK, PAGE, Layout
 from bulkhead.conformance.backends.payload import PayloadBackend
@@ -125,9 +126,9 @@ class QemuBackend(PayloadBackend):
         """Physical addresses in RAM where `pattern` is."""
         return self._ram.find(pattern)
 
-    def storm(self, *, timeout: float, **plan: int) -> dict[str, int]:
-        """Random calls on all CPUs at once (`payload/src/storm.rs`); how many, and what became of them."""
-        return {name: int(count) for name, count in self._link.call("storm", plan, timeout=timeout).items()}
+    def storm(self, *, timeout: float, **plan: int) -> dict[str, Any]:
+        """Random calls on all CPUs at once (`payload/src/storm.rs`); what became of them (`payload/src/tally.rs`)."""
+        return self._link.call("storm", plan, timeout=timeout)
 
     def hold_lock(self, held: bool) -> None:
         """See Backend: the engine's word `LOCK`, changed from outside."""
