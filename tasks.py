@@ -21,9 +21,9 @@ if __name__ == "__main__":
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from bulkhead.commands import at_least, command, conform, doctor, flash, report, run
+from bulkhead.commands import at_least, command, conform, doctor, flash, measure, report, run
 
-__all__ = ["conform", "doctor", "flash", "report", "run"]  # tasks that need no checkout
+__all__ = ["conform", "doctor", "flash", "measure", "report", "run"]  # tasks that need no checkout
 
 
 @command

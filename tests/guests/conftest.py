@@ -12,7 +12,7 @@ from bulkhead.machine.guest import MIB
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import DISK, Hypervisor, MachineSpec, hypervisor
 from bulkhead.machine.options import RunOptions
-from bulkhead.machine.run import read_guest
+from bulkhead.machine.run import measured, read_guest
 from bulkhead.provision import qemu
 from guests import puppet
 
@@ -40,6 +40,7 @@ def host() -> Iterator[Hypervisor]:
 @pytest.fixture
 def boot(host: Hypervisor, tmp_path: Path) -> Iterator[Callable[..., GuestConsole]]:
     """`boot(memory=…, cpus=…, disk=…)` starts the stock guest, and waits for its user space unless told not to.
+    Each is measured as its description says.
 
     What is left of the guests ends with the test.
     """
@@ -51,9 +52,10 @@ def boot(host: Hypervisor, tmp_path: Path) -> Iterator[Callable[..., GuestConsol
     def start(
         *, memory: int = 128 * MIB, cpus: int = 1, wait: bool = True, disk: bool = False
     ) -> GuestConsole:
-        plan = read_guest(RunOptions(memory=memory, cpus=cpus, disk=image if disk else None)).plan
-        console = GuestConsole(host, host.start(plan, disk=disk).vm)
+        guest = read_guest(RunOptions(memory=memory, cpus=cpus, disk=image if disk else None))
+        console = GuestConsole(host, host.start(guest.plan, disk=disk).vm)
         started.append(console)
+        measured(host, console.vm, guest.measurement)
         if wait:
             console.wait(READY, BOOT_SECONDS)
         return console

@@ -20,6 +20,7 @@ from bulkhead.machine.guest import MIB, RAM_BASE
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import Hypervisor, MachineSpec, hypervisor
 from bulkhead.machine.kernel import Kernel, read_kernel
+from bulkhead.machine.run import measured
 from bulkhead.machine.shim import ExitReason
 from bulkhead.provision import guests, qemu
 
@@ -69,8 +70,10 @@ def consoles(host: Hypervisor) -> Iterator[dict[str, GuestConsole]]:
     free = host.shim.stats().free_frames
     running = {}
     for name in guests.FIRMWARE:
-        plan = plan_firmware(read_firmware(name), memory=256 * MIB, cpus=2)
+        firmware = read_firmware(name)
+        plan = plan_firmware(firmware, memory=256 * MIB, cpus=2)
         running[name] = GuestConsole(host, host.shim.start(plan, kernel=name, initrd=None).vm)
+        measured(host, running[name].vm, plan.measurement(firmware.content, b"").digest)
     yield running
     for console in running.values():
         host.destroy(console.vm, running=console.end is None)

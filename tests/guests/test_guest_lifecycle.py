@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from bulkhead.errors import CheckFailed
 from bulkhead.inspect import checks
 from bulkhead.machine.guest import MIB
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import Hypervisor
+from bulkhead.machine.options import RunOptions
+from bulkhead.machine.run import measured, read_guest
 from bulkhead.machine.shim import ExitReason
 
 pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
@@ -65,13 +68,15 @@ def test_a_guest_that_resets_says_so(host: Hypervisor, boot: Boot) -> None:
     host.destroy(console.vm, running=False)
 
 
-def test_equal_guests_have_equal_measurements_and_others_do_not(host: Hypervisor) -> None:
-    from bulkhead.machine.options import RunOptions
-    from bulkhead.machine.run import read_guest
-
-    measured = []
+def test_a_guest_is_measured_as_its_description_says_and_another_is_noticed(host: Hypervisor) -> None:
+    seen = []
     for append in ("quiet one", "quiet one", "quiet two"):
-        started = host.start(read_guest(RunOptions(memory=64 * MIB, cpus=1, append=append)).plan)
-        measured.append(started.measurement)
+        guest = read_guest(RunOptions(memory=64 * MIB, cpus=1, append=append))
+        other = read_guest(RunOptions(memory=64 * MIB, cpus=1, append=append + "s"))
+        started = host.start(guest.plan)
+        assert started.measurement == measured(host, started.vm, guest.measurement)
+        with pytest.raises(CheckFailed, match="not what was asked for"):
+            measured(host, started.vm, other.measurement)
+        seen.append(started.measurement)
         host.destroy(started.vm, running=True)
-    assert measured[0] == measured[1] != measured[2]
+    assert seen[0] == seen[1] != seen[2]

@@ -56,6 +56,43 @@ def run(mark: dict[str, str], *options: str, stdin: str | None = None) -> subpro
     )
 
 
+def measured(*options: str) -> list[str]:
+    """What `measure` prints, which starts no machine."""
+    command = [*RUN[:-1], "measure", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+
+
+def test_a_measurement_can_be_computed_by_hand_from_the_steps_that_are_shown(tmp_path: Path) -> None:
+    kernel, disk = tmp_path / "kernel", tmp_path / "disk"
+    kernel.write_bytes(bytes.fromhex("00000014") + bytes(5000))
+    disk.write_bytes(b"content is not measured")
+    options = ["--kernel", str(kernel), "--load-address", "0x41000000"]
+    options += ["--disk", str(disk), "--memory", "32M"]
+    *steps, digest = measured(*options, "--verbose")
+    content, chain = kernel.read_bytes(), bytes(32)
+    pages = {
+        hashlib.sha256(page).hexdigest(): page for page in (content[:4096], content[4096:].ljust(4096, b"\0"))
+    }
+    tags = ("CREATE", "RANGE", "PAGE", "VCPU", "ENTRY")
+    for step in steps:
+        tag, *values, _, after = step.split()
+        words = struct.pack("<4Q", 1 + tags.index(tag), *(int(value, 0) for value in values[:3]))
+        if len(values) == 3:
+            chain = hashlib.sha256(chain + words).digest()
+        elif values[3] in pages:
+            chain = hashlib.sha256(chain + words + pages.pop(values[3])).digest()
+        else:
+            chain = bytes.fromhex(after)  # a page of the device tree or of the program that shares
+        assert chain.hex() == after
+    assert (chain.hex(), pages) == (digest, {})
+    assert [step.split()[0] for step in steps[:6]] == ["CREATE", *["RANGE"] * 4, "PAGE"]
+    assert [step.split()[0] for step in steps[-3:]] == ["VCPU", "VCPU", "ENTRY"]
+    disk.write_bytes(b"other content")
+    assert measured(*options)[-1] == digest
+    kernel.write_bytes(content[:-1] + b"\1")
+    assert measured(*options)[-1] != digest
+
+
 def test_a_script_in_a_stock_guest_with_two_cpus_and_512_mib(mark: dict[str, str]) -> None:
     nonce = secrets.token_hex(16)
     script = f"printf {nonce} | sha256sum; nproc; grep MemTotal /proc/meminfo; uname -sm; exit 5"
@@ -93,7 +130,7 @@ def test_json_stands_alone_on_stdout(mark: dict[str, str]) -> None:
     assert told["scrub_verified"] is True
     assert told["frames_of_vm"] == told["destroyed"]["frames"] > 1000
     assert told["stats"]["calls"]["map"] > 1000
-    assert len(told["measurement"]) == 64
+    assert told["measurement"] == measured("--cpus", "1", "--memory", "128M")[-1]
     assert list(told["instructions"].values()) == sorted(told["instructions"].values())
     assert done.returncode == 1
 

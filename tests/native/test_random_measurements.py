@@ -1,7 +1,8 @@
 """Launch measurements of random VMs: the engine's equal those computed here, and every change of the description shows.
 
-A description is all that a hypervisor decides about a VM before it runs. Each is built twice, as drawn and with one
-change; `bulkhead.conformance.testing.measure` computes both measurements from the description alone.
+A description is all that a hypervisor decides about a VM before it runs. Each is built three times: as drawn, with one
+change, and with all else changed that a hypervisor decides (slot, frames, tables, zeroed pages).
+`bulkhead.measurement` computes what is expected from the description alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 from bulkhead.conformance import Machine, Vm
 from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.conformance.testing.builder import Ranges, dismantle
-from bulkhead.conformance.testing.measure import Measurement
+from bulkhead.measurement import Measurement
 
 DESCRIPTIONS = 100
 GIB = 1 << 30
@@ -102,6 +103,16 @@ def changed(one: Description, choices: random.Random) -> Description:
     raise AssertionError("a change of the entry is always possible")
 
 
+def otherwise(one: Description, choices: random.Random) -> Description:
+    """The same to a measurement: what is measured is in its order, other zeroed pages lie anywhere between."""
+    steps = [step for step in one.steps if isinstance(step, int) or step[1] is not None]
+    used = {step[0] for step in one.steps if not isinstance(step, int)}
+    places = [ipa for low, size in one.ram for ipa in (low, low + size - PAGE) if ipa not in used]
+    for ipa in choices.sample(sorted(set(places)), choices.randint(0, len(set(places)))):
+        steps.insert(choices.randint(0, len(steps)), (ipa, None))
+    return replace(one, steps=tuple(steps))
+
+
 def with_step(one: Description, index: int, step: Page | int) -> Description:
     """Another step in the place of one."""
     return replace(one, steps=(*one.steps[:index], step, *one.steps[index + 1 :]))
@@ -182,6 +193,9 @@ def test_a_hundred_descriptions(machine: Machine, part: int) -> None:
             f"description {number}: {other}"
         )
         assert one.expected() != other.expected(), f"description {number}: {other.name} changes nothing"
+        same, slot = otherwise(one, choices), choices.randrange(32)
+        dismantle(machine)
+        assert same.build(machine, slot) == one.expected(), f"description {number}: {same} is another"
         dismantle(machine)
         machine.forget_taken()
     assert len(kinds) > 4

@@ -78,7 +78,7 @@ def test_what_an_outsider_is_told_of_a_failure(scratch: Scratch) -> None:
 def test_the_command_says_what_it_is(scratch: Scratch) -> None:
     assert scratch.run("bulkhead", "--version").stdout == f"bulkhead {abi.release()}\n"
     listed = scratch.run("bulkhead", "--list").stdout
-    assert {"run", "conform", "doctor", "flash", "report"} <= set(re.findall(r"^  (\w+)", listed, re.M))
+    assert {"run", "conform", "doctor", "flash", "measure", "report"} <= set(re.findall(r"^  (\w+)", listed, re.M))
 
 
 def test_the_doctor_finds_everything_in_its_place(scratch: Scratch) -> None:

@@ -100,17 +100,23 @@ def at_least(least: float, **options: float) -> None:
             )
 
 
+GUEST = {
+    "kernel": "file of an uncompressed arm64 Linux Image; without: the kernel of the pinned Debian guest",
+    "initrd": "file of the initial RAM disk for --kernel",
+    "firmware": "run firmware in place of a kernel: uefi, u-boot or a file",
+    "payload": "file that the firmware finds in RAM",
+    "disk": "file of which the guest gets a copy as its virtio disk",
+    "append": "the kernel's command line (console=ttyAMA0 quiet)",
+    "memory": "RAM of the guest, as in 512M or 2G (512M)",
+    "cpus": "CPUs of the guest (2)",
+    "load_address": "guest physical address of a --kernel that is a flat binary",
+    "cpu_model": "what QEMU emulates: neoverse-n1, neoverse-v1, neoverse-n2 or max (neoverse-n1)",
+}
+"""What `--help` says of the options that describe a guest."""
+
+
 @command(
-    kernel="file of an uncompressed arm64 Linux Image; without: the kernel of the pinned Debian guest",
-    initrd="file of the initial RAM disk for --kernel",
-    firmware="run firmware in place of a kernel: uefi, u-boot or a file",
-    payload="file that the firmware finds in RAM",
-    disk="file of which the guest gets a copy as its virtio disk",
-    append="the kernel's command line (console=ttyAMA0 quiet)",
-    memory="RAM of the guest, as in 512M or 2G (512M)",
-    cpus="CPUs of the guest (2)",
-    load_address="guest physical address of a --kernel that is a flat binary",
-    cpu_model="what QEMU emulates: neoverse-n1, neoverse-v1, neoverse-n2 or max (neoverse-n1)",
+    **GUEST,
     host_cpus="CPUs of the machine (2)",
     timeout="seconds that the whole run may take (300 with --script; else a day)",
     json="nothing on stdout but a JSON object that says how the run went",
@@ -148,6 +154,33 @@ def run(
             kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
             memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus,
             timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
+        )
+    )  # fmt: skip
+
+
+@command(**GUEST, verbose="show every step: its words, the SHA-256 of its page, and the measurement behind it")
+def measure(
+    _: Context,
+    kernel: str = "",
+    initrd: str = "",
+    firmware: str = "",
+    payload: str = "",
+    disk: str = "",
+    append: str = "",
+    memory: str = "512M",
+    cpus: str = "2",
+    load_address: str = "",
+    cpu_model: str = "neoverse-n1",
+    verbose: bool = False,
+) -> None:
+    """Print the launch measurement that a guest must have, computed from its files and options alone; as for `run`."""
+    from bulkhead.machine import options
+    from bulkhead.machine import run as machine
+
+    machine.measure(
+        options.parse_options(
+            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
+            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, verbose=verbose,
         )
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ import fdt
 from bulkhead.errors import InvalidInput
 from bulkhead.machine import disk
 from bulkhead.machine.kernel import Kernel
+from bulkhead.measurement import Measurement
 
 MIB = 1 << 20
 RAM_BASE = 0x4000_0000
@@ -76,6 +77,34 @@ class GuestPlan:
     """A program that is entered before the kernel, if any, at `first_address`."""
     first_address: int = 0
 
+    @property
+    def entry(self) -> int:
+        """Where vCPU 0 starts, with the device tree's address in x0."""
+        return self.first_address if self.first else self.kernel_address
+
+    @property
+    def ram(self) -> list[tuple[int, int]]:
+        """RAM ranges: base, bytes."""
+        return [*([(0, self.code)] if self.code else []), (RAM_BASE, self.memory)]
+
+    def measurement(self, kernel: bytes, initrd: bytes) -> Measurement:
+        """What the VM's launch measurement must be, from this description and the content of the two files alone."""
+        launch = Measurement()
+        launch.create(self.cpus, 0, self.ram)
+        images = (
+            (kernel, self.kernel_address),
+            (initrd, self.initrd_address),
+            (self.dtb, self.dtb_address),
+            (self.first, self.first_address),
+        )
+        for content, address in images:
+            for offset in range(0, len(content), PAGE):
+                launch.page(address + offset, content[offset : offset + PAGE].ljust(PAGE, b"\0"))
+        for index in range(self.cpus):
+            launch.vcpu(index)
+        launch.entry(self.entry, self.dtb_address)
+        return launch
+
     def link_arguments(self) -> dict[str, Any]:
         """The arguments of the hypervisor's `start` that follow from the plan."""
         return {
@@ -83,8 +112,8 @@ class GuestPlan:
             "kernel_address": self.kernel_address,
             "initrd_address": self.initrd_address,
             "dtb_address": self.dtb_address,
-            "entry": self.first_address if self.first else self.kernel_address,
-            "ram": [*([[0, self.code]] if self.code else []), [RAM_BASE, self.memory]],
+            "entry": self.entry,
+            "ram": [list(one) for one in self.ram],
             "cpus": self.cpus,
             "time": int(time.time()),
             **({"first": self.first, "first_address": self.first_address} if self.first else {}),

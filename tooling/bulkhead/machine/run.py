@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bulkhead.errors import BulkheadError, InvalidInput, MachineTimeout
+from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput, MachineTimeout
 from bulkhead.image import build
 from bulkhead.image.build import BUILD
 from bulkhead.machine.errors import EnginePanic
@@ -81,6 +81,11 @@ class Guest:
         files = {KERNEL: self.kernel.content, INITRD: self.initrd, DISK: self.disk}
         return {name: content for name, content in files.items() if content}
 
+    @property
+    def measurement(self) -> bytes:
+        """What its VM's launch measurement must be."""
+        return self.plan.measurement(self.kernel.content, self.initrd).digest
+
 
 def read_guest(options: RunOptions) -> Guest:
     """Read and check the guest that was asked for (the pinned stock guest if none was)."""
@@ -105,6 +110,15 @@ def _read_firmware(options: RunOptions, choice: str) -> Guest:
         firmware, memory=options.memory, cpus=options.cpus, cpu_model=options.cpu_model, payload=len(payload)
     )
     return Guest(firmware, payload, plan)
+
+
+def measure(options: RunOptions) -> None:
+    """Print the launch measurement that a run with these options must have; if asked for, its steps before it."""
+    guest = read_guest(options)
+    launch = guest.plan.measurement(guest.kernel.content, guest.initrd)
+    lines = [*(launch.steps if options.verbose else ()), launch.digest.hex()]
+    text = "".join(f"{line}\n" for line in lines)
+    Reporter(json=False, verbose=False, live=False).output(text.encode())
 
 
 def main(options: RunOptions) -> int:
@@ -165,7 +179,7 @@ def _guest_life(
 ) -> None:
     with reporter.stage("start", result):
         started = host.start(guest.plan, initrd=bool(guest.initrd), disk=bool(guest.disk))
-    result.measurement = started.measurement.hex()
+    result.measurement = measured(host, started.vm, guest.measurement).hex()
     console = GuestConsole(host, started.vm)
     try:
         if options.script is not None:
@@ -181,6 +195,18 @@ def _guest_life(
         if host.machine.alive:
             result.outcome = _outcome(console)
             _close(host, started.vm, console, reporter, result)
+
+
+def measured(host: Hypervisor, vm: int, expected: bytes) -> bytes:
+    """The VM's launch measurement from the engine's own record. CheckFailed if the hypervisor has built another VM."""
+    with host.view() as view:
+        digest = view.vm(vm).measurement
+    if digest != expected:
+        raise CheckFailed(
+            f"VM {vm} is not what was asked for: it was measured as {digest.hex()}, not {expected.hex()}",
+            hint="the hypervisor has built another VM; do not give it secrets",
+        )
+    return digest
 
 
 def _outcome(console: GuestConsole) -> str:

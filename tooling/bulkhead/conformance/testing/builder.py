@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.conformance.testing.machine import Machine
-from bulkhead.conformance.testing.measure import Measurement
 from bulkhead.inspect.records import OF_A_VM, VM_SLOTS, Kind, VmState
+from bulkhead.measurement import Measurement
 
 RAM = 0x4000_0000
 SPAN = {2: 1 << 30, 3: 2 << 20}

@@ -9,9 +9,24 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+NAMES = ("CREATE", "RANGE", "PAGE", "VCPU", "ENTRY")
 CREATE, RANGE, PAGE, VCPU, ENTRY = range(1, 6)
 RANGES = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """Four words, the SHA-256 of the data behind them (none: empty), and what the measurement is then."""
+
+    words: tuple[int, ...]
+    data: str
+    digest: bytes
+
+    def __str__(self) -> str:
+        tag, *values = self.words
+        return " ".join([f"{NAMES[tag - 1]:6}", *map(hex, values), self.data, "->", self.digest.hex()])
 
 
 class Measurement:
@@ -19,9 +34,11 @@ class Measurement:
 
     def __init__(self) -> None:
         self.digest = bytes(32)
+        self.steps: list[Step] = []
 
     def _step(self, *words: int, data: bytes = b"") -> None:
         self.digest = hashlib.sha256(self.digest + struct.pack("<4Q", *words) + data).digest()
+        self.steps.append(Step(words, hashlib.sha256(data).hexdigest() if data else "", self.digest))
 
     def create(self, vcpus: int, flags: int, ram: Sequence[tuple[int, int]]) -> None:
         """`vm_create` with RAM ranges (base, bytes), unused ones left out."""
