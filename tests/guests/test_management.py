@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import cbor2
 import pytest
 
 from bulkhead.machine.errors import LinkError
@@ -12,7 +16,9 @@ from bulkhead.machine.hypervisor import KERNEL, Hypervisor
 
 pytestmark = [pytest.mark.qemu, pytest.mark.guest]
 
+ROOT = Path(__file__).resolve().parents[2]
 NO_VM = 15
+REFUSED_REQUEST = 2  # code of a refusal of a malformed request
 DTB = b"\xd0\x0d\xfe\xed"
 START = {
     "kernel": KERNEL, "initrd": None, "dtb": DTB, "kernel_address": 0x4020_0000, "initrd_address": 0,
@@ -44,6 +50,81 @@ REFUSED: dict[str, tuple[str, dict[str, object]]] = {
     "first program outside RAM": ("start", {**START, "first": b"1234", "first_address": 0x1000}),
     "device tree that is no bytes": ("start", {**START, "dtb": 7}),
 }
+
+
+REQUESTS: dict[str, dict[str, object]] = {
+    "ping": {}, "stats": {}, "vms": {}, "shutdown": {}, "log": {"offset": 0}, "console": {"vm": 0, "data": b""},
+    "stop": {"vm": 0}, "destroy": {"vm": 0}, "probe": {"address": 0x4000_0000, "kind": "read"}, "poke": {"data": b"x"},
+    "peek": {"address": 0x4000_0000, "length": 8}, "cpu_off": {"cpu": 1}, "cpu_on": {"cpu": 1},
+    "start": {**START, "time": 0, "disk": None, "disk_size": 0, "first": None, "first_address": None},
+}  # fmt: skip
+"""A well-formed request of each operation, with every argument that it has."""
+OPTIONAL = {"offset", "time", "disk", "disk_size", "initrd", "first", "first_address"}
+VALUES: dict[str, object] = {
+    "integer": 1, "negative": -1, "too large": 1 << 64, "text": "x", "bytes": b"x", "array": [[1, 2]], "map": {"a": 1},
+    "truth": True, "fraction": 0.5, "nothing": None, "undefined": cbor2.undefined, "tag": cbor2.CBORTag(24, b"x"),
+    "nested": [[[[[[[[]]]]]]]],
+}  # fmt: skip
+FITTING: dict[type, set[str]] = {
+    int: {"integer"}, str: {"text"}, bytes: {"bytes"}, list: {"array"},
+    type(None): {"nothing", "integer", "text", "bytes"},
+}  # fmt: skip
+"""Kinds of values that are not refused for their type, by the type of a good one."""
+PAIR = b"\x61z\x01"  # z: 1
+
+
+def encoded(arguments: dict[str, object], more: int = 0) -> bytes:
+    """A map, which claims `more` entries than it has."""
+    return bytes([0xA0 + len(arguments) + more]) + b"".join(
+        cbor2.dumps(name) + cbor2.dumps(value) for name, value in arguments.items()
+    )
+
+
+def malformed(operation: str) -> Iterator[tuple[str, bytes]]:
+    """Every way to spoil the arguments of a good request: what was done, and the bytes."""
+    good = REQUESTS[operation]
+    whole = encoded(good)
+    yield "one more", encoded(good, 1) + PAIR
+    yield "a promised one is missing", encoded(good, 1)
+    yield "something behind them", whole + b"\x00"
+    yield "no end", b"\xbf" + whole[1:] + b"\xff"
+    yield "so many", b"\xbb" + b"\xff" * 8 + whole[1:]
+    for what, value in VALUES.items():
+        if what != "map":
+            yield f"{what} in their place", cbor2.dumps(value)
+    yield "a name that is none", encoded(good, 1) + b"\x01\x01"
+    for name, value in good.items():
+        others = {one: other for one, other in good.items() if one != name}
+        yield f"{name} twice", encoded(good, 1) + encoded({name: value})[1:]
+        if name not in OPTIONAL:
+            yield f"without {name}", encoded(others)
+        for what, wrong in VALUES.items():
+            fits = FITTING[type(value)] | ({"nothing"} if name in OPTIONAL else set())
+            if what not in fits:
+                yield f"{what} as {name}", encoded({**others, name: wrong})
+        yield f"{name} without end", encoded(others, 1) + cbor2.dumps(name) + b"\x5b" + b"\xff" * 8
+
+
+def test_the_operations_are_those_that_the_hypervisor_has() -> None:
+    source = (ROOT / "hypervisor-shim/shim/src/manage.rs").read_text()
+    table = source.partition("const OPERATIONS")[2].partition("];")[0]
+    assert {*re.findall(r'^    \("(\w+)"', table, re.M)} == set(REQUESTS)
+
+
+@pytest.mark.parametrize("operation", REQUESTS)
+def test_a_malformed_request_is_refused_without_effect(host: Hypervisor, operation: str) -> None:
+    before = host.shim.stats()
+    with host.view() as view:
+        digest = view.digest()
+    for what, arguments in malformed(operation):
+        with pytest.raises(LinkError) as refusal:
+            host.shim.link.call_encoded(operation, arguments)
+        assert refusal.value.code == REFUSED_REQUEST, f"{what}: {refusal.value}"
+    after = host.shim.stats()
+    assert (after.free_frames, after.bad_frames) == (before.free_frames, before.bad_frames)
+    assert host.shim.vms() == []
+    with host.view() as view:
+        assert view.digest() == digest
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -78,6 +78,27 @@ impl<'b> Request<'b> {
         Some(Self { sequence, operation, arguments })
     }
 
+    /// Refuses arguments that are no map of known names, each at most once, and what lies behind them.
+    ///
+    /// # Errors
+    /// The arguments are malformed, or one of them is not among `names`.
+    pub fn only(&self, names: &[&str]) -> Result<(), Refusal> {
+        const MALFORMED: Refusal = Refusal::request("the arguments are malformed");
+        let mut decoder = Decoder::new(self.arguments);
+        let mut seen = 0_u64;
+        for _ in 0..decoder.map().ok().flatten().ok_or(MALFORMED)? {
+            let key = decoder.str().map_err(|_| MALFORMED)?;
+            let index = names.iter().take(64).position(|name| *name == key);
+            let bit = 1 << index.ok_or(Refusal::request("the operation has no such argument"))?;
+            if seen & bit != 0 {
+                return Err(Refusal::request("an argument comes twice"));
+            }
+            seen |= bit;
+            decoder.skip().map_err(|_| MALFORMED)?;
+        }
+        if decoder.position() == self.arguments.len() { Ok(()) } else { Err(MALFORMED) }
+    }
+
     /// A decoder standing at the value of argument `key`.
     fn find(&self, key: &str) -> Option<Decoder<'b>> {
         let mut decoder = Decoder::new(self.arguments);
@@ -128,16 +149,41 @@ impl<'b> Request<'b> {
         value.ok_or(Refusal::request("a text argument is missing"))
     }
 
+    /// What `read` makes of argument `key`, or `None` where it is null or missing.
+    fn optional<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Self, &str) -> Result<T, Refusal>,
+    ) -> Result<Option<T>, Refusal> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(decoder) if decoder.datatype().is_ok_and(|kind| kind == Type::Null) => Ok(None),
+            Some(_) => read(self, key).map(Some),
+        }
+    }
+
     /// Argument `key`, a text, or `None` where it is null or missing.
     ///
     /// # Errors
     /// Of another type.
     pub fn optional_text(&self, key: &str) -> Result<Option<&'b str>, Refusal> {
-        match self.find(key) {
-            None => Ok(None),
-            Some(decoder) if decoder.datatype().is_ok_and(|kind| kind == Type::Null) => Ok(None),
-            Some(_) => self.text(key).map(Some),
-        }
+        self.optional(key, Self::text)
+    }
+
+    /// Argument `key`, a byte string, or `None` where it is null or missing.
+    ///
+    /// # Errors
+    /// Of another type.
+    pub fn optional_bytes(&self, key: &str) -> Result<Option<&'b [u8]>, Refusal> {
+        self.optional(key, Self::bytes)
+    }
+
+    /// Argument `key`, an unsigned integer, or `None` where it is null or missing.
+    ///
+    /// # Errors
+    /// Of another type.
+    pub fn optional_u64(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        self.optional(key, Self::u64)
     }
 
     /// Argument `key`, an array of at most `N` unsigned integers; the rest of the result is 0.

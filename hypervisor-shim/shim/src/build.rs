@@ -16,6 +16,24 @@ const RELINQUISHED: u64 = 64;
 /// Pages mapped since boot.
 pub static PAGES_MAPPED: AtomicU64 = AtomicU64::new(0);
 
+/// Arguments of the operation `start`.
+pub const ARGUMENTS: [&str; 14] = [
+    "kernel",
+    "initrd",
+    "dtb",
+    "kernel_address",
+    "initrd_address",
+    "dtb_address",
+    "entry",
+    "ram",
+    "cpus",
+    "time",
+    "disk",
+    "disk_size",
+    "first",
+    "first_address",
+];
+
 /// What a VM is made of. Addresses are the VM's (IPA), page-aligned.
 pub struct Plan<'p> {
     /// Content and address of each image: kernel, initial RAM disk, device tree, and a program that comes before the kernel.
@@ -37,21 +55,23 @@ impl<'p> Plan<'p> {
     pub fn new(request: &Request<'p>, find: impl Fn(&str) -> Option<&'p [u8]>) -> Result<Self, Refusal> {
         let find = |name| find(name).ok_or(Refusal::request("the image store has no such file"));
         let kernel = (find(request.text("kernel")?)?, request.u64("kernel_address")?);
+        let initrd_address = request.u64("initrd_address")?;
         let initrd = match request.optional_text("initrd")? {
-            Some(name) => (find(name)?, request.u64("initrd_address")?),
+            Some(name) => (find(name)?, initrd_address),
             None => (&[][..], 0),
         };
         let device_tree = (request.bytes("dtb")?, request.u64("dtb_address")?);
-        let first = match request.bytes("first") {
-            Ok(program) => (program, request.u64("first_address")?),
-            Err(_) => (&[][..], 0),
+        let first = match (request.optional_bytes("first")?, request.optional_u64("first_address")?) {
+            (Some(program), Some(address)) => (program, address),
+            (None, None) => (&[][..], 0),
+            _ => return Err(Refusal::request("first and first_address come together")),
         };
         let disk = match request.optional_text("disk")? {
             Some(name) => Some(find(name)?),
             None => None,
         };
-        let disk = match (disk, request.u64("disk_size")) {
-            (image, Ok(size)) if size > 0 => Some((image.unwrap_or_default(), size)),
+        let disk = match (disk, request.optional_u64("disk_size")?) {
+            (image, Some(size)) if size > 0 => Some((image.unwrap_or_default(), size)),
             (Some(image), _) => Some((image, image.len() as u64)),
             (None, _) => None,
         };
@@ -63,7 +83,7 @@ impl<'p> Plan<'p> {
         }
         let (ranges, _) = request.pairs("ram")?;
         let vcpus = request.index("cpus", VCPUS_MAX + 1)?;
-        let (entry, time) = (request.u64("entry")?, request.u64("time").unwrap_or(0));
+        let (entry, time) = (request.u64("entry")?, request.optional_u64("time")?.unwrap_or(0));
         Ok(Self { images, disk, entry, context: device_tree.1, ranges, vcpus, time })
     }
 }

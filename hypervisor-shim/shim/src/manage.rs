@@ -22,8 +22,29 @@ static POWER_OFF: AtomicBool = AtomicBool::new(false);
 static START_TICKS: AtomicU64 = AtomicU64::new(0);
 static DESTROY_TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// Carries out one request.
+/// Every operation and the arguments that it may have.
+const OPERATIONS: [(&str, &[&str]); 14] = [
+    ("ping", &[]),
+    ("start", &build::ARGUMENTS),
+    ("console", &["vm", "data"]),
+    ("stop", &["vm"]),
+    ("destroy", &["vm"]),
+    ("stats", &[]),
+    ("log", &["offset"]),
+    ("probe", &["address", "kind"]),
+    ("poke", &["data"]),
+    ("peek", &["address", "length"]),
+    ("vms", &[]),
+    ("cpu_off", &["cpu"]),
+    ("cpu_on", &["cpu"]),
+    ("shutdown", &[]),
+];
+
+/// Carries out one request. One with arguments that the operation does not have is refused.
 pub fn handle(boot: &'static BootInfo, request: &Request, bad_frames: u64, reply: &mut Answer) -> Result<(), Refusal> {
+    let known = OPERATIONS.iter().find(|(name, _)| *name == request.operation);
+    let (_, arguments) = known.ok_or(Refusal::request("unknown operation"))?;
+    request.only(arguments)?;
     match request.operation {
         "ping" => ping(boot, reply),
         "start" => start(boot, request, reply)?,
@@ -83,9 +104,8 @@ fn start(boot: &'static BootInfo, request: &Request, reply: &mut Answer) -> Resu
 }
 
 fn console(request: &Request) -> Result<(), Refusal> {
-    let index = vm_argument(request)?;
+    let (index, data) = (vm_argument(request)?, request.bytes("data")?);
     let slot = crate::vm::existing(index)?;
-    let data = request.bytes("data")?;
     let mut vm = slot.vm.lock();
     let taken = devices::uart::type_in(&mut vm, data);
     schedule::notify(index, &mut vm);
@@ -161,9 +181,9 @@ const LOG_STEP: usize = 64;
 /// The engine's log from byte `offset` (default: the newest that fits), and where to go on.
 fn log(request: &Request, reply: &mut Answer) -> Result<(), Refusal> {
     let refusal = |error: CallError| Refusal::call(error.call, error.status, error.detail);
-    let mut offset = match request.u64("offset") {
-        Ok(offset) => offset,
-        Err(_) => log_end().map_err(refusal)?.saturating_sub((LOG_MAX - LOG_STEP) as u64),
+    let mut offset = match request.optional_u64("offset")? {
+        Some(offset) => offset,
+        None => log_end().map_err(refusal)?.saturating_sub((LOG_MAX - LOG_STEP) as u64),
     };
     let mut text = [0; LOG_MAX];
     let mut length = 0;

@@ -22,7 +22,11 @@ class FrameError(ValueError):
 
 def encode_frame(message: Any) -> bytes:
     """Wire bytes of one message, with the closing zero. FrameError if its body exceeds MAX_BODY."""
-    body = cbor2.dumps(message)
+    return encode_body(cbor2.dumps(message))
+
+
+def encode_body(body: bytes) -> bytes:
+    """Wire bytes of a body, whatever it holds. FrameError if it exceeds MAX_BODY."""
     if len(body) > MAX_BODY:
         raise FrameError(f"a body of {len(body)} bytes; the link carries {MAX_BODY}")
     encoded: bytes = cobs.encode(body + zlib.crc32(body).to_bytes(4, "little"))
