@@ -103,6 +103,23 @@ def patient(machine: QemuMachine) -> Callable[[Callable[[], bool], float, str], 
     return wait
 
 
+class Outside:
+    """Single accesses to physical addresses from outside the machine: a bus for the drivers in `boot.devices`."""
+
+    def __init__(self, machine: QemuMachine) -> None:
+        self._machine = machine
+
+    def read(self, address: int, length: int) -> bytes:
+        """By QEMU's monitor."""
+        shown = self._machine.monitor(f"xp /{length}xb {address:#x}")
+        return bytes(int(byte, 16) for byte in shown.split(":", 1)[1].split())
+
+    def write(self, address: int, data: bytes) -> None:
+        """By the debugger, of a stopped machine: 32 bits."""
+        assert len(data) == 4
+        Breakpoints(self._machine.gdb, self._machine.wait_until).poke(address, int.from_bytes(data, "little"))
+
+
 class Breakpoints(GdbStub):
     """The gdb stub with what the tests of the panic dump need: hardware breakpoints, and changing registers."""
 

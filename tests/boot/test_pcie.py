@@ -52,24 +52,6 @@ def register(machine: QemuMachine, slot: int, bus: int = 0) -> int:
     return int(shown.split(":")[1], 16)
 
 
-class FromOutside:
-    """Single accesses to registers before the first instruction."""
-
-    def __init__(self, machine: QemuMachine) -> None:
-        self._machine = machine
-        self._stub = machines.Breakpoints(machine.gdb, machine.wait_until)
-
-    def read(self, address: int, length: int) -> bytes:
-        """By QEMU's monitor."""
-        shown = self._machine.monitor(f"xp /{length}xb {address:#x}")
-        return bytes(int(byte, 16) for byte in shown.split(":", 1)[1].split())
-
-    def write(self, address: int, data: bytes) -> None:
-        """By the debugger: 32 bits."""
-        assert len(data) == 4
-        self._stub.poke(address, int.from_bytes(data, "little"))
-
-
 def device_pages(booted: Booted) -> set[int]:
     """Addresses of PCIe that the host's stage 2 maps."""
     with stopped_view(booted.machine, booted.symbols) as view:
@@ -156,7 +138,7 @@ def test_virtual_functions_that_firmware_left_running_are_gone(smmu: bool) -> No
     pages: list[int] = []
 
     def program(machine: QemuMachine) -> None:
-        outside = FromOutside(machine)
+        outside = machines.Outside(machine)
         for slot in (1, 2):
             pages.extend(pci.Function(outside, pci.page(slot)).virtual_functions(2))
         for page in pages:
@@ -164,7 +146,7 @@ def test_virtual_functions_that_firmware_left_running_are_gone(smmu: bool) -> No
             assert outside.read(page + pci.COMMAND, 1)[0] == pci.MEMORY | pci.MASTER
 
     with machines.boot(config(*VIRTUAL, smmu=smmu), before=program) as booted:
-        outside = FromOutside(booted.machine)
+        outside = machines.Outside(booted.machine)
         assert len(pages) == 4
         for page in pages:
             assert outside.read(page + pci.COMMAND, 4) == bytes.fromhex("ffffffff")
