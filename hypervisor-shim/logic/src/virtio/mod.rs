@@ -46,4 +46,6 @@ impl From<NotShared> for Broken {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
