@@ -86,6 +86,32 @@ def test_the_seed_is_gone_before_the_host_runs() -> None:
         assert rng.hex().encode() not in text
 
 
+def test_the_seed_is_gone_wherever_the_tree_lies() -> None:
+    """A tree across two blocks of 2 MiB, and its seed across their border."""
+    seed = secrets.token_bytes(32)
+
+    def move(machine: QemuMachine) -> None:
+        old, size = 128 * MIB, MIB
+        tree = bytearray(os.pread(machine.ram, size, old))
+        seeds_of(rng_seed=seed)(tree)
+        os.pwrite(machine.ram, bytes(size), old)
+        border = old + 16 * MIB
+        new = border - (tree.index(seed) + 16 & -8)
+        os.pwrite(machine.ram, tree, new)
+        start = os.pread(machine.ram, 64, 0)  # QEMU's first instructions load x0 from here (hw/arm/boot.c)
+        literal = (RAM_BASE + old).to_bytes(8, "little")
+        assert start.count(literal) == 1
+        os.pwrite(machine.ram, start.replace(literal, (RAM_BASE + new).to_bytes(8, "little")), 0)
+
+    config = QemuConfig(kernel=machines.image(), memory=256 * MIB)
+    with machines.boot(config, before=move) as booted:
+        base, _ = booted.boot_info.device_tree
+        assert base % (2 * MIB) > MIB, "the engine has found the tree where it was put"
+        assert "random numbers: boot seed" in booted.log()
+        with booted.machine.paused():
+            assert_gone(booted.machine, seed)
+
+
 def seeds_of(**values: bytes) -> Spoil:
     """A tree with these seeds and no others."""
 
