@@ -9,6 +9,7 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import fdt
 
@@ -16,6 +17,8 @@ from boot import machines
 from boot.machines import Spoil
 from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
+RAM = 256 * MIB
+"""Of the machine that boots with many trees."""
 STOP = "BULKHEAD STOP"
 UP = "host program at"
 SECONDS = 20.0
@@ -33,11 +36,12 @@ PROPERTIES = (
 
 
 class Rebooting:
-    """A halted machine that boots again and again."""
+    """A halted machine that boots again and again; `tree` is the changed tree of the last boot."""
 
     def __init__(self, machine: QemuMachine) -> None:
         self.machine = machine
         self._booted = False
+        self.tree = b""
         machine.qmp.execute("set-action", reboot="reset")
 
     def boot(self, change: Spoil) -> str:
@@ -50,10 +54,17 @@ class Rebooting:
             machine.wait_until(self._reset_is_over, SECONDS, "the reset")
         self._booted = True
         machine.console.text = ""
-        machines.change_tree(machine, change)
+        machines.change_tree(machine, self._kept(change))
         machine.resume()
         machine.wait_until(self._decided, SECONDS, "the engine's decision")
         return machine.console.text.partition(STOP)[2].partition("\r")[0].strip()
+
+    def _kept(self, change: Spoil) -> Spoil:
+        def changed(tree: bytearray) -> None:
+            change(tree)
+            self.tree = bytes(tree)
+
+        return changed
 
     def _reset_is_over(self) -> bool:
         return any(event["event"] == EVENTS_OF_A_RESET for event in self.machine.qmp.events)
@@ -86,6 +97,15 @@ def reg(path: str, *regions: tuple[int, int]) -> Spoil:
     """A change of the tree: the node's `reg`, two cells each for address and size."""
     words = [word for region in regions for value in region for word in (value >> 32, value & 0xFFFF_FFFF)]
     return rewrite(lambda tree: tree.set_property("reg", words, path))
+
+
+def cut(span: range) -> Spoil:
+    """A change of the tree: without the tokens in there. NOP tokens (5.4.1) take their place."""
+
+    def spoil(tree: bytearray) -> None:
+        tree[span.start : span.stop] = struct.pack(">I", 4) * (len(span) // 4)
+
+    return spoil
 
 
 def damage(seed: int) -> Spoil:
@@ -152,3 +172,79 @@ def lies(seed: int) -> Spoil:
                 tree.set_property(draw.choice(PROPERTIES), words, node)
 
     return rewrite(edit)
+
+
+def maps(seed: int) -> Spoil:
+    """A sound tree with another map, drawn by `seed`: RAM in pieces, with holes and at odd addresses; firmware's RAM;
+    devices over each other, over RAM, in part, nowhere.
+    """
+    draw = random.Random(seed)
+
+    def size() -> int:
+        return draw.choice((1, 4096, MIB, 2 * MIB, draw.randrange(64 * MIB), draw.randrange(1 << 12)))
+
+    def place() -> int:
+        return RAM_BASE + draw.choice((draw.randrange(RAM), draw.randrange(RAM // MIB) * MIB))
+
+    def ram(tree: fdt.FDT) -> None:
+        """Pieces of what there is, the one with the engine and one with the tree among them."""
+        cuts = sorted({RAM_BASE, RAM_BASE + RAM, *(place() for _ in range(draw.randrange(1, 5)))})
+        tree.remove_node(NODES[0].strip("/"), "/")
+        for index, (start, stop) in enumerate(pairwise(cuts)):
+            start += draw.choice((0, 0, 0, 1, 4096, MIB, -MIB))
+            words = [0, start, 0, max(0, stop - start)]
+            tree.set_property("device_type", "memory", f"/memory@{index}")
+            tree.set_property("reg", words, f"/memory@{index}")
+
+    def kept(tree: fdt.FDT) -> None:
+        cells = draw.choice((1, 2, 2, 2, 0, 3, 0xFFFF_FFFF))
+        for name in ("#address-cells", "#size-cells"):
+            tree.set_property(name, cells, "/reserved-memory")
+        for index in range(draw.randrange(1, 10)):
+            words = (
+                [place(), size()] if cells == 1 else [draw.choice((0, 0, 0, 0, 1 << 31)), place(), 0, size()]
+            )
+            tree.set_property("reg", words, f"/reserved-memory/firmware@{index}")
+
+    def devices(tree: fdt.FDT) -> None:
+        node = draw.choice(NODES[1:4] + NODES[-3:])
+        if tree.exist_node(node):
+            base = draw.choice((place(), 0x0900_0000, 0x0904_0800, 0x080B_0000, 0x2000_0000, 1 << 33))
+            words = [base >> 32, base & 0xFFFF_FFFF, 0, draw.choice((0, 1, 4096, 0x1_0000, 0x1000_0000))]
+            tree.set_property("reg", words, draw.choice((node, "/stranger", "/pl031@9010000")))
+
+    def edit(tree: fdt.FDT) -> None:
+        for change in draw.sample((ram, kept, devices), draw.choice((1, 1, 2, 3))):
+            change(tree)
+
+    return rewrite(edit)
+
+
+def noise(seed: int) -> Spoil:
+    """Tokens at random behind a sound header, drawn by `seed`; some streams are cut, some nested, some sound."""
+
+    def spoil(tree: bytearray) -> None:
+        draw = random.Random(seed)
+        words = struct.unpack(f">{HEADER_WORDS}I", tree[: 4 * HEADER_WORDS])
+        structure, strings_size = words[2], words[8]
+        stream, depth = struct.pack(">II", 1, 0), 1
+        for _ in range(draw.choice((1, 10, 100, 2000))):
+            kind = draw.choice((1, 1, 2, 3, 3, 3, 4, draw.choice(INTERESTING)))
+            stream += struct.pack(">I", kind)
+            if kind == 1:
+                stream += draw.choice(
+                    (b"cpus\0\0\0\0", b"memory@0\0\0\0\0", draw.randbytes(4), b"psci\0\0\0\0")
+                )
+            elif kind == 3:
+                length = draw.choice((0, 1, 4, 8, 16, draw.randrange(64)))
+                stream += struct.pack(">II", length, draw.randrange(strings_size)) + draw.randbytes(
+                    length + -length % 4
+                )
+            depth += {1: 1, 2: -1}.get(kind, 0)
+            if depth == 0 and draw.randrange(2):
+                break
+        stream += struct.pack(">I", 2) * max(0, depth) + struct.pack(">I", 9)
+        stream = stream[: len(tree) - structure]
+        tree[structure : structure + len(stream)] = stream
+
+    return spoil
