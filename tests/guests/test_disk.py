@@ -26,6 +26,7 @@ PRIVATE = DATA + 16 * PAGE
 RINGS = (puppet.TABLE, puppet.AVAILABLE, puppet.USED)
 OK, IO_ERROR = 0, 1
 SECRET = 0x5EC2_E75E_C2E7_5EC2
+OUTSIDE = 0xFFFF_FFFF_FFFF_F000
 
 FILE_SYSTEM = r"""
 set -e
@@ -150,10 +151,23 @@ def test_two_disks_are_two(host: Hypervisor, driver: Driver) -> None:
     host.destroy(other.vm, running=True)
 
 
-@pytest.mark.parametrize("area", ["table", "available", "used"])
+PLACES = {"table": puppet.TABLE, "available": puppet.AVAILABLE, "used": puppet.USED}
+
+
+@pytest.mark.parametrize("area", PLACES)
+def test_a_queue_at_the_end_of_all_addresses_breaks_its_device(driver: Driver, area: str) -> None:
+    assert driver.initialise(**PLACES | {area: OUTSIDE + PAGE - 16}) == 15
+    driver.request(0, 0)
+    assert driver.needs_reset()
+    driver.puppet.write(puppet.AVAILABLE, bytes(8))
+    driver.puppet.write(puppet.USED, bytes(8))
+    assert driver.initialise() == 15
+    assert_works(driver)
+
+
+@pytest.mark.parametrize("area", PLACES)
 def test_a_queue_in_private_memory_is_not_touched(driver: Driver, area: str) -> None:
-    places = {"table": puppet.TABLE, "available": puppet.AVAILABLE, "used": puppet.USED}
-    assert driver.initialise(**places | {area: PRIVATE}) == 15
+    assert driver.initialise(**PLACES | {area: PRIVATE}) == 15
     assert driver.request(0, 0) in (POISON, OK), "the status may be there before the used ring is looked at"
     assert driver.needs_reset()
     assert driver.puppet.load(PRIVATE) == driver.puppet.load(PRIVATE + PAGE - 8) == SECRET
@@ -163,21 +177,32 @@ def test_a_queue_in_private_memory_is_not_touched(driver: Driver, area: str) -> 
     assert_works(driver)
 
 
-@pytest.mark.parametrize("length", [512, 4096, 8192])
-def test_data_in_private_memory_is_an_error_of_the_request(driver: Driver, length: int) -> None:
-    """Partly or wholly private; the last length reaches beyond the page."""
+BEHIND = DATA + PAGE  # private, next to a shared page
+TOO_FAR = {
+    "a private page": (PRIVATE, 4096),
+    "two private pages": (PRIVATE, 8192),
+    "a sector across private pages": (PRIVATE - 256, 512),
+    "a sector that begins in a shared page": (BEHIND - 256, 512),
+    "four sectors of which two are shared": (BEHIND - 1024, 2048),
+    "4 GiB from a shared page": (DATA, 0xFFFF_FE00),
+    "addresses that wrap": (OUTSIDE + PAGE - 256, 512),
+    "the registers of another device": (0x0900_0000, 512),
+}
+
+
+@pytest.mark.parametrize("case", TOO_FAR)
+def test_data_beyond_shared_memory_is_an_error_of_the_request(driver: Driver, case: str) -> None:
+    address, length = TOO_FAR[case]
+    driver.puppet.store(BEHIND, SECRET, count=512)
     for kind in (0, 1):
-        assert (
-            driver.request(kind, 5, data=PRIVATE - 256 if length == 512 else PRIVATE, length=length)
-            == IO_ERROR
-        )
-    assert not driver.needs_reset()
+        assert driver.request(kind, 5, data=address, length=length) == IO_ERROR
+    assert (driver.needs_reset(), driver.used()) == (False, 2)
     assert driver.puppet.load(PRIVATE) == driver.puppet.load(PRIVATE + PAGE - 8) == SECRET
-    driver.puppet.store(DATA, 1, count=64)
-    assert driver.request(0, 5) == OK
-    assert driver.puppet.load(DATA) == driver.puppet.load(DATA + 504) == 0, (
-        "nothing of the page got to the disk"
-    )
+    assert driver.puppet.load(BEHIND) == driver.puppet.load(BEHIND + 1024) == SECRET
+    for sector in range(5, 9):
+        driver.puppet.store(DATA, 1, count=64)
+        assert driver.request(0, sector) == OK
+        assert driver.puppet.load(DATA) == driver.puppet.load(DATA + 504) == 0, "nothing private got to the disk"
 
 
 def test_a_page_that_is_no_longer_shared_is_private_to_the_device(driver: Driver) -> None:
@@ -194,7 +219,6 @@ def test_a_page_that_is_no_longer_shared_is_private_to_the_device(driver: Driver
     assert_works(driver)
 
 
-OUTSIDE = 0xFFFF_FFFF_FFFF_F000
 Entries = list[tuple[int, int, int, int]]
 MALFORMED: dict[str, tuple[Entries, int, int]] = {
     "a chain that loops": ([(HEAD, 16, NEXT, 1), (DATA, 512, NEXT, 0)], 0, 1),
