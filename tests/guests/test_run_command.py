@@ -107,6 +107,16 @@ def test_a_script_in_a_stock_guest_with_two_cpus_and_512_mib(mark: dict[str, str
     assert re.search(r"boot: host entered .*instructions", done.stderr)
 
 
+def test_a_kernel_that_shares_by_itself_by_one_option(mark: dict[str, str], tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    content = secrets.token_bytes(1_000_000)
+    image.write_bytes(content)
+    script = "dmesg | grep -c 'KVM: hypervisor services detected'; head -c 1000000 /dev/vda | sha256sum"
+    done = run(mark, "--script", script, "--pkvm", "--disk", str(image), "--memory", "64M", "--cpus", "1")
+    assert done.stdout.split()[:2] == ["1", hashlib.sha256(content).hexdigest()]
+    assert done.returncode == 0
+
+
 def test_a_copy_of_a_file_is_the_guests_disk(mark: dict[str, str], tmp_path: Path) -> None:
     image = tmp_path / "disk.img"
     content = secrets.token_bytes(100_000)

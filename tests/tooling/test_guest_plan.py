@@ -178,6 +178,19 @@ def test_a_guest_with_a_disk_has_its_pool_first_and_shares_it_before_its_kernel_
     assert "sysctl.vm.lowmem_reserve_ratio=1" in parsed.get_property("bootargs", "/chosen").value
 
 
+def test_a_kernel_that_shares_itself_has_its_pool_reserved_and_nothing_before_it() -> None:
+    kernel = Kernel(Path("kernel"), bytes(100), 0, 4 * MIB)
+    got = plan_guest(kernel, 1, memory=64 * MIB, cpus=1, append="quiet", with_disk=True, pkvm=True)
+    assert got.link_arguments()["entry"] == got.kernel_address == RAM_BASE + disk.POOL_SIZE
+    assert "first" not in got.link_arguments()
+    parsed = fdt.parse_dtb(got.dtb)
+    pool, device = f"/reserved-memory/pool@{RAM_BASE:x}", f"/virtio_mmio@{disk.REGISTERS[0]:x}"
+    assert parsed.get_property("compatible", pool).value == "restricted-dma-pool"
+    assert cells(parsed, pool, "reg") == [0, RAM_BASE, 0, disk.POOL_SIZE]
+    assert cells(parsed, device, "memory-region") == cells(parsed, pool, "phandle")
+    assert not parsed.exist_node("/shared")
+
+
 def test_a_guest_without_a_disk_has_neither_pool_nor_device() -> None:
     kernel = Kernel(Path("kernel"), bytes(100), 0, 4 * MIB)
     got = plan_guest(kernel, 1, memory=64 * MIB, cpus=1, append="quiet")

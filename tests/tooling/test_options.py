@@ -57,6 +57,7 @@ def test_everything_given_arrives() -> None:
         ({"append": "löschen"}, "--append"),
         ({"script": "  "}, "--script"),
         ({"toolchain": "nightly"}, "--toolchain"),
+        ({"firmware": "uefi", "pkvm": True}, "--pkvm"),
     ],
 )
 def test_what_is_refused_names_its_option_and_the_remedy(given: dict[str, Any], where: str) -> None:

@@ -20,6 +20,8 @@ GROUPS = (
     ("toolchain", "libraries"),
     ("toolchain", "sources"),
     ("guests", "packages"),
+    ("pkvm", "source"),
+    ("pkvm", "tools"),
 )
 
 

@@ -106,6 +106,7 @@ GUEST = {
     "firmware": "run firmware in place of a kernel: uefi, u-boot or a file",
     "payload": "file that the firmware finds in RAM",
     "disk": "file of which the guest gets a copy as its virtio disk",
+    "pkvm": "the kernel shares memory with the disk by itself, as under pKVM; without --kernel: one built for it, once",
     "append": "the kernel's command line (console=ttyAMA0 quiet)",
     "memory": "RAM of the guest, as in 512M or 2G (512M)",
     "cpus": "CPUs of the guest (2)",
@@ -144,6 +145,7 @@ def run(
     qemu: str = "",
     script: str | None = None,
     toolchain: str = "",
+    pkvm: bool = False,
 ) -> int:
     """Boot a Linux kernel or firmware (uefi, u-boot) in an isolated VM in QEMU; by default the pinned Debian guest."""
     from bulkhead.machine import options
@@ -151,9 +153,10 @@ def run(
 
     return machine.main(
         options.parse_options(
-            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
-            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, host_cpus=host_cpus,
-            timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script, toolchain=toolchain,
+            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, pkvm=pkvm,
+            append=append, memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model,
+            host_cpus=host_cpus, timeout=timeout, json=json, verbose=verbose, qemu=qemu, script=script,
+            toolchain=toolchain,
         )
     )  # fmt: skip
 
@@ -172,6 +175,7 @@ def measure(
     load_address: str = "",
     cpu_model: str = "neoverse-n1",
     verbose: bool = False,
+    pkvm: bool = False,
 ) -> None:
     """Print the launch measurement that a guest must have, computed from its files and options alone; as for `run`."""
     from bulkhead.machine import options
@@ -179,8 +183,9 @@ def measure(
 
     machine.measure(
         options.parse_options(
-            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, append=append,
-            memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model, verbose=verbose,
+            kernel=kernel, initrd=initrd, firmware=firmware, payload=payload, disk=disk, pkvm=pkvm,
+            append=append, memory=memory, cpus=cpus, load_address=load_address, cpu_model=cpu_model,
+            verbose=verbose,
         )
     )  # fmt: skip
 

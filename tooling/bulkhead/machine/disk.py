@@ -1,16 +1,20 @@
 """A disk for a guest that keeps its memory to itself: where it may meet the host, and who opens that place.
 
-Trust label: TOOL. The disk is a virtio block device (virtio 1.2) that reaches shared pages only. A Linux with
-CONFIG_ARM_PKVM_GUEST and CONFIG_DMA_RESTRICTED_POOL shares a pool by itself; Debian's kernels have neither. They are
-confined by the device tree: the device's bus can address the pool only (`dma-ranges`, Devicetree Specification 0.4,
-2.3.9), so that Linux makes the pool its ZONE_DMA, puts queues and bounce buffers (swiotlb) there, and copies all data
-of the disk through them. A program of a few instructions that is measured like the kernel shares the pool, page by
-page, and enters the kernel.
+Trust label: TOOL. The disk is a virtio block device (virtio 1.2) that reaches shared pages only: those of a pool.
+
+A Linux with CONFIG_ARM_PKVM_GUEST and CONFIG_DMA_RESTRICTED_POOL shares the pool by itself. The device tree reserves it
+as a `restricted-dma-pool` (Linux reserved-memory.yaml, shared-dma-pool.yaml) and says that the device uses it.
+
+Debian's kernels have neither option. They are confined by the device tree: the device's bus can address the pool only
+(`dma-ranges`, Devicetree Specification 0.4, 2.3.9), so that Linux makes the pool its ZONE_DMA, puts queues and bounce
+buffers (swiotlb) there, and copies all data of the disk through them. A program of a few instructions that is measured
+like the kernel shares the pool, page by page, and enters the kernel.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 MIB = 1 << 20
@@ -23,19 +27,58 @@ SYSTEM_OFF = 0x8400_0008
 BOUNCE_SLOTS = 2048  # of 2 KiB (Linux IO_TLB_SIZE): 4 MiB of the pool
 # No contiguous area, which would offer the pool to user pages; nothing but DMA falls back on the pool.
 APPEND = f"swiotlb={BOUNCE_SLOTS} cma=0 sysctl.vm.lowmem_reserve_ratio=1"
+# No bounce buffers for devices without a pool, which Linux would share as well.
+PKVM_APPEND = "swiotlb=noforce"
+POOL_PHANDLE = 3
+
+Nodes = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a disk adds to a guest: nodes of the device tree, words of the command line, a program before the kernel."""
+
+    nodes: Nodes
+    append: str
+    first: bytes = b""
 
 
 def _cells(*values: int) -> list[int]:
     return [half for value in values for half in (value >> 32, value & 0xFFFF_FFFF)]
 
 
-def nodes(pool: int, size: int = POOL_SIZE) -> dict[str, dict[str, Any]]:
-    """The device's node, on a bus whose devices reach `size` bytes from `pool` on, and nothing else."""
+_NAME = f"virtio_mmio@{REGISTERS[0]:x}"
+_DEVICE: dict[str, Any] = {
+    "compatible": "virtio,mmio",
+    "reg": _cells(*REGISTERS),
+    "interrupts": [0, SPI, LEVEL_HIGH],
+    "dma-coherent": None,
+}
+
+
+def attach(pool: int, kernel: int, *, pkvm: bool) -> Attachment:
+    """A disk for a kernel at `kernel`, its pool at `pool` (addresses in the guest); `pkvm`: the kernel shares it."""
+    if pkvm:
+        return Attachment(_restricted_pool(pool), PKVM_APPEND)
+    return Attachment(_confined_bus(pool), APPEND, share_first(pool, POOL_SIZE, kernel))
+
+
+def _restricted_pool(pool: int) -> Nodes:
+    """The device, and memory set apart that it reaches through bounce buffers only."""
+    reserved: dict[str, Any] = {"#address-cells": 2, "#size-cells": 2, "ranges": None}
+    memory = {"compatible": "restricted-dma-pool", "reg": _cells(pool, POOL_SIZE), "phandle": POOL_PHANDLE}
+    return {
+        "/reserved-memory": reserved,
+        f"/reserved-memory/pool@{pool:x}": memory,
+        f"/{_NAME}": {**_DEVICE, "memory-region": POOL_PHANDLE},
+    }
+
+
+def _confined_bus(pool: int) -> Nodes:
+    """The device, on a bus whose devices reach the pool and nothing else."""
     bus: dict[str, Any] = {"compatible": "simple-bus", "#address-cells": 2, "#size-cells": 2, "ranges": None}
-    bus |= {"dma-ranges": _cells(pool, pool, size)}
-    device: dict[str, Any] = {"compatible": "virtio,mmio", "reg": _cells(*REGISTERS)}
-    device |= {"interrupts": [0, SPI, LEVEL_HIGH], "dma-coherent": None}
-    return {"/shared": bus, f"/shared/virtio_mmio@{REGISTERS[0]:x}": device}
+    bus |= {"dma-ranges": _cells(pool, pool, POOL_SIZE)}
+    return {"/shared": bus, f"/shared/{_NAME}": _DEVICE}
 
 
 def share_first(pool: int, size: int, kernel: int) -> bytes:

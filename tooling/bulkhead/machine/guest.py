@@ -130,12 +130,13 @@ def plan_guest(
     load_address: int | None = None,
     cpu_model: str = "neoverse-n1",
     with_disk: bool = False,
+    pkvm: bool = False,
 ) -> GuestPlan:
     """Place kernel, initrd (0: none) and device tree. InvalidInput if they do not fit `memory`.
 
     The kernel goes to RAM's start plus its text offset (flat binaries to `load_address`), the initrd to the
     next 2 MiB boundary after everything the kernel claims, the device tree to the last 2 MiB. A guest with a disk
-    has the pool that it shares at RAM's start, and everything else behind it.
+    has the pool that it shares at RAM's start, and everything else behind it; `pkvm`: its kernel shares it itself.
     """
     check_size(memory, cpus)
     end = RAM_BASE + memory
@@ -157,17 +158,14 @@ def plan_guest(
             hint=f"ask for {needed}M or more",
         )
     initrd = (initrd_address, initrd_address + initrd_size) if initrd_size else None
-    devices, first = {}, b""
-    if with_disk:
-        append = f"{append} {disk.APPEND}".lstrip()
-        devices = disk.nodes(RAM_BASE)
-        first = disk.share_first(RAM_BASE, disk.POOL_SIZE, kernel_address)
+    attached = disk.attach(RAM_BASE, kernel_address, pkvm=pkvm) if with_disk else disk.Attachment({}, "")
     dtb = device_tree(
-        memory=memory, cpus=cpus, append=append, initrd=initrd, cpu_model=cpu_model, devices=devices
-    )
+        memory=memory, cpus=cpus, append=f"{append} {attached.append}".strip(), initrd=initrd,
+        cpu_model=cpu_model, devices=attached.nodes,
+    )  # fmt: skip
     return GuestPlan(
         memory, cpus, kernel_address, initrd_address, initrd_size, dtb_address, dtb,
-        first=first, first_address=end - PAGE,
+        first=attached.first, first_address=end - PAGE,
     )  # fmt: skip
 
 

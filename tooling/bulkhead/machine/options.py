@@ -32,7 +32,8 @@ class RunOptions:
     `kernel` and `initrd` are files; without a kernel both come from the pinned stock guest. `script` is shell
     text; without one the session is interactive. `firmware` (uefi, u-boot or a file) runs in place of a kernel, which
     excludes everything that is about kernels; `payload` is a file that it finds in RAM. `disk` is a file of which the
-    guest gets a copy as its disk. `timeout` bounds the whole run (None: a session may last).
+    guest gets a copy as its disk; `pkvm` says that the kernel shares memory with it by itself, and without `kernel`
+    asks for such a one. `timeout` bounds the whole run (None: a session may last).
     """
 
     kernel: Path | None = None
@@ -40,6 +41,7 @@ class RunOptions:
     firmware: str | None = None
     payload: Path | None = None
     disk: Path | None = None
+    pkvm: bool = False
     append: str = DEFAULT_APPEND
     memory: int = 512 * MIB
     cpus: int = 2
@@ -88,6 +90,7 @@ class RunOptions:
             (self.kernel is not None, "--kernel", "give one of them"),
             (self.initrd is not None, "--initrd", "an initial RAM disk needs a kernel"),
             (self.disk is not None, "--disk", "no firmware shares the memory that a disk needs"),
+            (self.pkvm, "--pkvm", "it is about kernels"),
             (self.load_address is not None, "--load-address", "firmware lies at address 0"),
             (self.append != DEFAULT_APPEND, "--append", "a command line needs a kernel"),
             (self.script is not None, "--script", "pipe the firmware's own commands into the run"),
@@ -168,6 +171,7 @@ def parse_options(
     firmware: str = "",
     payload: str = "",
     disk: str = "",
+    pkvm: bool = False,
     append: str = "",
     memory: str = "512M",
     cpus: str | int = 2,
@@ -194,6 +198,7 @@ def parse_options(
         firmware=firmware or None,
         payload=Path(payload).expanduser() if payload else None,
         disk=Path(disk).expanduser() if disk else None,
+        pkvm=pkvm,
         append=append or DEFAULT_APPEND,
         memory=parse_memory(memory),
         cpus=parse_number(cpus, "--cpus"),

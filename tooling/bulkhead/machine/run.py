@@ -26,7 +26,7 @@ from bulkhead.machine.kernel import Kernel, read_disk, read_file, read_kernel
 from bulkhead.machine.options import RunOptions
 from bulkhead.machine.shim import Destroyed, Stats
 from bulkhead.machine.terminal import Keyboard
-from bulkhead.provision import guests, qemu
+from bulkhead.provision import guests, pkvm_kernel, qemu
 from bulkhead.provision.paths import cache_dir, in_checkout
 from bulkhead.report.run import Reporter
 
@@ -91,16 +91,23 @@ def read_guest(options: RunOptions) -> Guest:
     """Read and check the guest that was asked for (the pinned stock guest if none was)."""
     if options.firmware is not None:
         return _read_firmware(options, options.firmware)
-    stock = guests.ensure() if options.kernel is None else None
-    kernel_path = options.kernel or (stock.kernel if stock else Path())
-    initrd_path = options.initrd or (stock.initrd if stock else None)
+    kernel_path, initrd_path = _linux_files(options)
     kernel = read_kernel(kernel_path, flat=options.load_address is not None)
     initrd = read_file(initrd_path, "initrd") if initrd_path else b""
     plan = plan_guest(
         kernel, len(initrd), memory=options.memory, cpus=options.cpus, append=options.append,
         load_address=options.load_address, cpu_model=options.cpu_model, with_disk=options.disk is not None,
+        pkvm=options.pkvm,
     )  # fmt: skip
     return Guest(kernel, initrd, plan, read_disk(options.disk) if options.disk else b"")
+
+
+def _linux_files(options: RunOptions) -> tuple[Path, Path | None]:
+    """The kernel and the initial RAM disk."""
+    if options.kernel is not None:
+        return options.kernel, options.initrd
+    stock = guests.ensure()
+    return pkvm_kernel.ensure() if options.pkvm else stock.kernel, options.initrd or stock.initrd
 
 
 def _read_firmware(options: RunOptions, choice: str) -> Guest:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkhead.errors import BulkheadError, CheckFailed, InvalidInput
-from bulkhead.provision import guests, qemu, toolchain
+from bulkhead.provision import guests, pkvm_kernel, qemu, toolchain
 from bulkhead.provision.paths import REPOSITORY, cache_dir, say
 from bulkhead.provision.pins import flags
 from bulkhead.provision.toolchain import Toolchain
@@ -174,6 +174,7 @@ def test(*, fast: bool, backend: str) -> None:
     if not fast:
         qemu.ensure()
         guests.ensure()
+        pkvm_kernel.ensure()
         for name in guests.FIRMWARE:
             guests.ensure_firmware(name)
     _run_all([*steps, _pytest(fast, backend)], "test", afterwards=_report)

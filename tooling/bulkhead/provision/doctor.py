@@ -17,7 +17,7 @@ from bulkhead import abi, shipped
 from bulkhead.abi import PACKAGE
 from bulkhead.conformance.backends import native
 from bulkhead.errors import BulkheadError
-from bulkhead.provision import apt, guests, host, pins, qemu, sources, toolchain
+from bulkhead.provision import apt, guests, host, pins, pkvm_kernel, qemu, sources, toolchain
 from bulkhead.provision.paths import REPOSITORY, cache_dir, in_checkout
 from bulkhead.report.results import engine_hash
 
@@ -85,6 +85,7 @@ def _common() -> list[Finding]:
         _guarded("Debian mirror", lambda: (sources.archive().uri, True)),
         _guarded("QEMU", _qemu),
         _guarded("stock guest", lambda: ("in the cache", True) if guests.is_there() else ("will be downloaded", None)),
+        _guarded("pKVM guest", lambda: ("in the cache", True) if pkvm_kernel.is_there() else ("will be built", None)),
     ]  # fmt: skip
 
 

@@ -8,10 +8,11 @@ exec </dev/console >/dev/console 2>&1
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ PS1='guest# '
 # Devices that the platform describes and the kernel has no driver for.
+undriven() { [ -e "$1" ] && [ ! -e "$1/driver" ]; }
 for device in /sys/bus/platform/devices/*.virtio_mmio; do
-    [ -e "$device" ] && insmod /modules/virtio_mmio.ko && insmod /modules/virtio_blk.ko
+    undriven "$device" && insmod /modules/virtio_mmio.ko && insmod /modules/virtio_blk.ko
 done
-[ -e /sys/bus/platform/devices/smccc_trng ] && insmod /modules/arm_smccc_trng.ko
+undriven /sys/bus/platform/devices/smccc_trng && insmod /modules/arm_smccc_trng.ko
 echo "bulkhead-guest: ready"
 # A session of its own on the real console device: that is what job control and Ctrl-C need.
 setsid cttyhack sh
