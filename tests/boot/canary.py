@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from boot.script import store_general
+
 MARK = 0xDEAD_DEAD_DEAD_DEAD
 VM_SALT, HOST_SALT = 0xC0DE_5EC2_0000_0001, 0x7057_AAAA_0000_0003
 
@@ -101,11 +103,6 @@ def _vectors(salt: int, scratch: str) -> str:
     return "\n".join(lines)
 
 
-def _store_general(base: str) -> str:
-    pairs = "\n".join(f"stp x{n}, x{n + 1}, [{base}, #{8 * n}]" for n in range(0, 30, 2))
-    return f"{pairs}\nstr x30, [{base}, #240]"
-
-
 def _dump_system(base: str, scratch: str, mark: int | None) -> str:
     lines = []
     for n, name in enumerate(["nzcv", *(register.name for register in SYSTEM)]):
@@ -163,10 +160,10 @@ def vm_program(way: str, before: int, after: int, *, other: bool = False) -> str
     {_general(salt, range(31))}
     ldr     x0, =0xC6000042
     ldr     x5, ={DEVICE:#x}
-    {_store_general("sp")}
+    {store_general("sp")}
     add     sp, sp, #{after - before}
     {EXITS[way]}
-    {_store_general("sp")}
+    {store_general("sp")}
     {_dump_system("sp", "x1", None)}
     ldr     x0, =0xC6000042
     mov     x1, #0x600D
@@ -182,7 +179,7 @@ def vm_reader(dump: int) -> str:
     """Dumps what a vCPU finds at its start at IPA `dump`, and leaves. x0 is its argument, x1 becomes scratch."""
     return f"""
     ldr     x0, ={dump:#x}
-    {_store_general("x0")}
+    {store_general("x0")}
     mov     x1, #3 << 20
     msr     cpacr_el1, x1
     isb
@@ -233,7 +230,7 @@ def host_program(vcpu: int, reply: int, dump: int) -> str:
     mov     x5, xzr
     mov     x6, xzr
     hvc     #0
-    {_store_general("sp")}
+    {store_general("sp")}
     {_dump_system("sp", "x1", MARK)}
     mov     x0, sp                   // the dump goes to its page
     ldr     x1, ={dump:#x}

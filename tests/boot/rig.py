@@ -10,9 +10,11 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bulkhead import abi
 from bulkhead.image import build
+from bulkhead.machine.boot_info import BOOT_INFO, BootInfo
 from bulkhead.machine.link import Link
 from bulkhead.machine.qemu import RAM_BASE, QemuConfig, QemuMachine
 
@@ -75,10 +77,14 @@ class Rig:
 
 @contextmanager
 def booted(
-    *, icount: bool = False, cpu_model: str = "neoverse-n1", extra: tuple[str, ...] = ()
+    *,
+    icount: bool = False,
+    cpu_model: str = "neoverse-n1",
+    extra: tuple[str, ...] = (),
+    image: Path | None = None,
 ) -> Iterator[Rig]:
-    """Boots the payload image; the machine ends with the block."""
-    image = build.build("pinned", "payload").image
+    """Boots the payload image, or another one with the payload; the machine ends with the block."""
+    image = image or build.build("pinned", "payload").image
     config = QemuConfig(kernel=image, icount=icount, cpu_model=cpu_model, extra=extra)
     with QemuMachine(config, say=print) as machine:
         link = Link(machine.link, machine.wait_until)
@@ -132,3 +138,20 @@ def start_vm(rig: Rig, slot: int, pages: Mapping[int, bytes], vcpus: int = 1, co
     rig.ok("vcpu_set_entry", vm.contexts[0], VM_RAM, context)
     rig.ok("activate", slot)
     return vm
+
+
+def host_pages(rig: Rig) -> Iterator[tuple[int, bytes]]:
+    """Address and content of every page of the host's and the VMs' RAM that is not zero."""
+    info = BootInfo.decode(rig.read(rig.link.call("ping")["boot_info"], BOOT_INFO.size))
+    for base, size in info.host_ram:
+        place, end = base - RAM_BASE, base - RAM_BASE + size
+        while place < end:
+            try:
+                start = os.lseek(rig.machine.ram, place, os.SEEK_DATA)
+            except OSError:  # no data from here on
+                break
+            place = os.lseek(rig.machine.ram, start, os.SEEK_HOLE)
+            for offset in range(start, min(place, end), PAGE):
+                data = os.pread(rig.machine.ram, PAGE, offset)
+                if data.strip(b"\0"):
+                    yield RAM_BASE + offset, data

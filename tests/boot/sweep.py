@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bulkhead.registers import Encoding
+from bulkhead.registers import Encoding, load
 
+TABLE = load()
 COUNT = 1 << 15
 EXECUTED, LEFT_OUT = 0, 0x80
 REFUSED = (0x00 + 1, 0x18 + 1)
@@ -23,6 +24,23 @@ def encodings() -> Iterator[Encoding]:
     """In the order of their numbers."""
     for number in range(COUNT):
         yield 2 + (number >> 14), number >> 11 & 7, number >> 7 & 15, number >> 3 & 15, number & 7
+
+
+def debug_registers(model: str) -> int:
+    """How many breakpoints and watchpoints QEMU's CPU models have (all alike): six and four."""
+    return {0: 6, 1: 4}[0 if model == "breakpoints" else 1]
+
+
+def expected(encoding: Encoding, domain: str, direction: str, model: str) -> str:
+    """What the table says about the access."""
+    register = TABLE.at(encoding)
+    if register is None or model not in register.group.on:
+        return "undefined"
+    if register.name.startswith("DBG") and register.is_family:
+        kind = "breakpoints" if register.name.startswith("DBGB") else "watchpoints"
+        if encoding[3] >= debug_registers(kind):
+            return "undefined"
+    return register.execution(domain, direction)
 
 
 def left_out(where: Callable[[Encoding], bool]) -> bytes:

@@ -6,7 +6,6 @@ Source of the register list: Arm ARM DDI 0487 D19 (EL0 and EL1 registers), IHI 0
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 
@@ -14,9 +13,7 @@ import pytest
 
 from boot import canary
 from boot.assembly import assemble
-from boot.rig import EXITS, PAGE, VM_RAM, Rig, Vm, booted, start_vm
-from bulkhead.machine.boot_info import BOOT_INFO, BootInfo
-from bulkhead.machine.qemu import RAM_BASE
+from boot.rig import EXITS, PAGE, VM_RAM, Rig, Vm, booted, host_pages, start_vm
 from bulkhead.registers.table import MODELS
 
 BEFORE, AFTER = VM_RAM + 0x8000, VM_RAM + 0x8000 + PAGE
@@ -148,7 +145,7 @@ def check_memory(rig: Rig, vm: Vm, secret: list[int]) -> None:
     own = {frame for started in rig.vms for frame in (*started.contexts, *started.pages.values())}
     found = [
         (hex(address), data[place : place + 8].hex())
-        for address, data in allocated(rig)
+        for address, data in host_pages(rig)
         if address not in own
         for value in values
         if (place := data.find(value)) >= 0
@@ -156,23 +153,6 @@ def check_memory(rig: Rig, vm: Vm, secret: list[int]) -> None:
     assert not found, f"values of the VM's registers in RAM that is not the VM's: {found}"
     held = rig.raw(vm.contexts[0], PAGE)
     assert values[0] in held, "the search does not find what is there"
-
-
-def allocated(rig: Rig) -> Iterator[tuple[int, bytes]]:
-    """Address and content of every page of the host's and the VMs' RAM that is not zero."""
-    info = BootInfo.decode(rig.read(rig.link.call("ping")["boot_info"], BOOT_INFO.size))
-    for base, size in info.host_ram:
-        place, end = base - RAM_BASE, base - RAM_BASE + size
-        while place < end:
-            try:
-                start = os.lseek(rig.machine.ram, place, os.SEEK_DATA)
-            except OSError:  # no data from here on
-                break
-            place = os.lseek(rig.machine.ram, start, os.SEEK_HOLE)
-            for offset in range(start, min(place, end), PAGE):
-                data = os.pread(rig.machine.ram, PAGE, offset)
-                if data.strip(b"\0"):
-                    yield RAM_BASE + offset, data
 
 
 def check_vm(before: list[int], after: list[int], way: str) -> None:

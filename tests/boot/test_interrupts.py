@@ -228,7 +228,9 @@ GICD = 0x0800_0000
 
 def registers(*writes: tuple[int, int]) -> str:
     """32-bit stores to device registers."""
-    return "".join(f"ldr x1, ={address:#x}\n ldr w2, ={value:#x}\n str w2, [x1]\n" for address, value in writes)
+    return "".join(
+        f"ldr x1, ={address:#x}\n ldr w2, ={value:#x}\n str w2, [x1]\n" for address, value in writes
+    )
 
 
 RAISE = f"""
@@ -236,8 +238,14 @@ RAISE = f"""
     mov     x0, #1
     msr     S3_0_C12_C12_6, x0       // ICC_IGRPEN0_EL1
     isb
-    {registers((GICD, 0x13), (GICR_SGI + 0x80, ~(1 << SGI) & 0xFFFF_FFFF), (GICR_SGI + 0x100, 1 << SGI),
-               (GICR_SGI + 0x200, 1 << SGI))}
+    {
+    registers(
+        (GICD, 0x13),
+        (GICR_SGI + 0x80, ~(1 << SGI) & 0xFFFF_FFFF),
+        (GICR_SGI + 0x100, 1 << SGI),
+        (GICR_SGI + 0x200, 1 << SGI),
+    )
+}
     dsb     sy
     ret
     .ltorg

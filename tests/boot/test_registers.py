@@ -25,23 +25,6 @@ SLOT, STACK, RESULTS = VM_RAM + 0x10_0000, VM_RAM + 0x10_1000, VM_RAM + 0x11_000
 DIRECTIONS = {"r": sweep.READ, "w": sweep.WRITE}
 
 
-def debug_registers(model: str) -> int:
-    """How many breakpoints and watchpoints QEMU's CPU models have (all alike): six and four."""
-    return {0: 6, 1: 4}[0 if model == "breakpoints" else 1]
-
-
-def expected(encoding: Encoding, domain: str, direction: str, model: str) -> str:
-    """What the table says about the access."""
-    register = TABLE.at(encoding)
-    if register is None or model not in register.group.on:
-        return "undefined"
-    if register.name.startswith("DBG") and register.is_family:
-        kind = "breakpoints" if register.name.startswith("DBGB") else "watchpoints"
-        if encoding[3] >= debug_registers(kind):
-            return "undefined"
-    return register.execution(domain, direction)
-
-
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> str:
     """A CPU model."""
@@ -94,7 +77,7 @@ def swept_by_host(rig: Rig, direction: str, table: bytes) -> bytes:
 @pytest.mark.parametrize("direction", ["r", "w"])
 @pytest.mark.parametrize("domain", ["vm", "host"])
 def test_every_encoding_does_what_the_table_says(rig: Rig, model: str, domain: str, direction: str) -> None:
-    wanted = {e: expected(e, domain, direction, model) for e in sweep.encodings()}
+    wanted = {e: sweep.expected(e, domain, direction, model) for e in sweep.encodings()}
     # A write that the CPU executes would change the state of the program that tries it.
     table = sweep.left_out(lambda encoding: direction == "w" and wanted[encoding] == "executes")
     slot = ["r", "w"].index(direction)
@@ -123,7 +106,7 @@ def check(wanted: dict[Encoding, str], seen: bytes) -> None:
 def test_el0_of_a_vm_reaches_no_more_than_its_el1(rig: Rig, model: str, direction: str) -> None:
     """Registers of EL0 have op1 = 3."""
     wanted = {
-        encoding: expected(encoding, "vm", direction, model) if encoding[1] == 3 else "undefined"
+        encoding: sweep.expected(encoding, "vm", direction, model) if encoding[1] == 3 else "undefined"
         for encoding in sweep.encodings()
     }
     table = sweep.left_out(lambda encoding: direction == "w" and wanted[encoding] == "executes")
@@ -163,8 +146,8 @@ def check_names(model: str, raw: dict[Encoding, int]) -> None:
     image = build.build("pinned", "payload").image
     with QemuMachine(QemuConfig(kernel=image, cpu_model=model, halted=True)) as machine:
         stub = GdbStub(machine.gdb, machine.wait_until)
-        lines = {name: TABLE.from_qemu(name) for name in stub.system_registers()}
-        told = {name: line.first for name, line in lines.items() if line is not None and line.first in raw}
+        found = {name: TABLE.from_qemu(name) for name in stub.system_registers()}
+        told = {name: one[1] for name, one in found.items() if one is not None and one[1] in raw}
         assert len(told) > 40
         wrong = {name: encoding for name, encoding in told.items() if stub.register(name) != raw[encoding]}
     assert not wrong

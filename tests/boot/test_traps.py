@@ -199,7 +199,9 @@ def test_state_of_the_processor_after_an_undefined_instruction(rig: Rig) -> None
     vm = start_vm(rig, 2, {**pages, TABLE: bytes([NOTHING]) * PAGE})
     assert vm.run()[0] == EXITS["HOST_CALL"]
     words = struct.unpack(f"<{4 * len(cases)}Q", vm.memory(TABLE, 32 * len(cases)))
-    assert list(zip(words[::4], words[1::4], strict=True)) == [(flags, dssbs * SSBS) for flags, dssbs in cases]
+    assert list(zip(words[::4], words[1::4], strict=True)) == [
+        (flags, dssbs * SSBS) for flags, dssbs in cases
+    ]
     assert list(words[3::4]) == [dssbs * SSBS for _, dssbs in cases], "of the CPU's own exceptions"
 
 

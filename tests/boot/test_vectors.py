@@ -22,7 +22,9 @@ WIDTH = range(12, 16)
 """Vectors for a lower level in AArch32, in both tables: the level below is EL1, and HCR_EL2.RW makes it AArch64."""
 MASKED = (9, 10, 11)
 """While the host runs: IRQ, FIQ and SError, which go to EL1."""
-CASES = [("host", number) for number in (*OWN, *MASKED, *WIDTH)] + [("vm", number) for number in (*OWN, *WIDTH)]
+CASES = [("host", number) for number in (*OWN, *MASKED, *WIDTH)] + [
+    ("vm", number) for number in (*OWN, *WIDTH)
+]
 SIZE = 0x80
 
 

@@ -44,6 +44,10 @@ class GdbStub:
         feature = ElementTree.fromstring(self._document("system-registers.xml"))
         return [register.get("name", "") for register in feature.iter("reg")]
 
+    def has(self, name: str) -> bool:
+        """Whether the CPU has a register of this name."""
+        return name in self._registers
+
     @cached_property
     def _registers(self) -> dict[str, int]:
         """Register numbers by name, from the target description and the files that it includes."""

@@ -162,16 +162,16 @@ class Table:
 
     def named(self, name: str) -> Register:
         """The register of that name; members of a family by their own name. KeyError if there is none."""
-        return self._by_name[name]
+        return self._by_name[name][0]
 
     @cached_property
-    def _by_name(self) -> dict[str, Register]:
-        names: dict[str, Register] = {}
+    def _by_name(self) -> dict[str, tuple[Register, Encoding]]:
+        names: dict[str, tuple[Register, Encoding]] = {}
         for register in self.registers:
             if register.is_family:
-                for number, _ in enumerate(register.encodings()):
-                    names[register.name.replace("<n>", str(number))] = register
-        return names | {register.name: register for register in self.registers}
+                for number, encoding in enumerate(register.encodings()):
+                    names[register.name.replace("<n>", str(number))] = register, encoding
+        return names | {register.name: (register, register.first) for register in self.registers}
 
     def at(self, encoding: Encoding) -> Register | None:
         """The line that an encoding belongs to: its own before a family's before a range's."""
@@ -184,14 +184,14 @@ class Table:
             found.update(dict.fromkeys(register.encodings(), register))
         return found
 
-    def from_qemu(self, name: str) -> Register | None:
-        """The register that QEMU calls so; it marks reserved ID registers by a suffix."""
+    def from_qemu(self, name: str) -> tuple[Register, Encoding] | None:
+        """The line and the register that QEMU calls so; it marks reserved ID registers by a suffix."""
         name = name.removesuffix("_RESERVED")
         return self._by_name.get(self.qemu.get(name, name)) or self._capitals.get(name)
 
     @cached_property
-    def _capitals(self) -> dict[str, Register]:
-        return {name.upper(): register for name, register in self._by_name.items()}
+    def _capitals(self) -> dict[str, tuple[Register, Encoding]]:
+        return {name.upper(): found for name, found in self._by_name.items()}
 
     def switched(self) -> tuple[Register, ...]:
         """What is loaded at every entry of a VM, in order."""
