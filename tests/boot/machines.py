@@ -115,9 +115,8 @@ class Outside:
         return bytes(int(byte, 16) for byte in shown.split(":", 1)[1].split())
 
     def write(self, address: int, data: bytes) -> None:
-        """By the debugger, of a stopped machine: 32 bits."""
-        assert len(data) == 4
-        Breakpoints(self._machine.gdb, self._machine.wait_until).poke(address, int.from_bytes(data, "little"))
+        """By the debugger, of a stopped machine."""
+        Breakpoints(self._machine.gdb, self._machine.wait_until).store(address, data)
 
 
 class Breakpoints(GdbStub):
@@ -142,9 +141,13 @@ class Breakpoints(GdbStub):
         assert self._ask(f"z1,{address:x},4") == "OK"
 
     def poke(self, address: int, value: int) -> None:
-        """A 32-bit store to a physical address, device registers included (QEMU's PhyMemMode, packet M)."""
+        """A 32-bit store to a physical address, device registers included."""
+        self.store(address, value.to_bytes(4, "little"))
+
+    def store(self, address: int, data: bytes) -> None:
+        """One store of up to eight bytes to a physical address (QEMU's PhyMemMode, packet M)."""
         assert self._ask("Qqemu.PhyMemMode:1") == "OK"
-        assert self._ask(f"M{address:x},4:{value.to_bytes(4, 'little').hex()}") == "OK"
+        assert self._ask(f"M{address:x},{len(data):x}:{data.hex()}") == "OK"
         assert self._ask("Qqemu.PhyMemMode:0") == "OK"
 
     def set_register(self, name: str, value: int, cpu: int) -> None:
