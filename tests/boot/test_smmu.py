@@ -27,8 +27,8 @@ FORGETS = Edit("engine/image/src/smmu.rs", "    smmu::forget_everything();\n", "
 
 
 def message_after_boot(config: QemuConfig) -> bool:
-    """Firmware lets a function pass by a table of its own and uses it; the host lets it send a message to memory that is no
-    window. Whether that arrives.
+    """Firmware lets a function pass by a table of its own and uses it; the host lets it send a message to memory that
+    is no window. Whether that arrives.
     """
     before = RAM_BASE + 96 * MIB
 
