@@ -15,6 +15,7 @@ import pytest
 
 from boot.assembly import assemble
 from boot.rig import VM_RAM, Rig, Vm, booted, start_vm
+from bulkhead.image import build
 
 BASELINE = Path(__file__).resolve().parents[2] / "ci" / "baselines" / "instructions.json"
 TOLERANCE = 1.02
@@ -112,10 +113,10 @@ def execute(rig: Rig, body: str) -> int:
     return int(struct.unpack("<Q", rig.read(result, 8))[0])
 
 
-def measure() -> dict[str, int]:
-    """Every figure, from one boot."""
+def measure(image: Path | None = None) -> dict[str, int]:
+    """Every figure, from one boot, of the shipped engine or of another image with the payload."""
     figures = {}
-    with booted(icount=True, cpu_model=CPU) as rig:
+    with booted(icount=True, cpu_model=CPU, image=image) as rig:
         difference = "sub x1, x11, x10\n sub x13, x13, x12\n sub x1, x1, x13"
         figures["host_call"] = execute(rig, HOST_CALL + difference)
         for slot, (name, path) in enumerate(VM_PATHS.items()):
@@ -138,10 +139,12 @@ def test_no_path_got_longer() -> None:
 
 
 def record() -> None:
-    """Writes the figures of this tree as the baseline."""
+    """Writes the figures of this tree, and those with the build option `spectre-bhb`, as the baseline."""
     BASELINE.parent.mkdir(parents=True, exist_ok=True)
     note = "instructions from trap to return, QEMU -icount shift=0, neoverse-n1; by tests/boot/test_instructions.py"
-    BASELINE.write_text(json.dumps({"what": note, "instructions": measure()}, indent=2) + "\n")
+    other = measure(build.build("pinned", "payload", ("spectre-bhb",)).image)
+    figures = {"what": note, "instructions": measure(), "with_spectre_bhb": other}
+    BASELINE.write_text(json.dumps(figures, indent=2) + "\n")
     print(BASELINE.read_text())
 
 
