@@ -119,12 +119,18 @@ class Arena:
         self._marker = hashlib.sha256(attack.name.encode()).digest()
         self._victims: list[Victim] = []
         self._programs: dict[int, tuple[int, int]] = {}
+        self._busy: set[int] = set()
         self.machine.forget_taken()
         before = Snapshot.take(self.machine)
         try:
             yield
-            if self.backend.machine.alive:
+            self._check_panic()
+            if self.backend.machine.exit_status() is None:
                 self._afterwards(before)
+        except AssertionError:
+            self.machine.needs_reset = True
+            self._check_panic()
+            raise
         except BaseException:
             self.machine.needs_reset = True
             raise
@@ -132,6 +138,13 @@ class Arena:
             if self.machine.needs_reset:
                 self.backend.reset()
                 self._rebooted()
+
+    def _check_panic(self) -> None:
+        """EnginePanic if the engine has panicked: that is no refusal, and no success of the attack either."""
+        machine = self.backend.machine
+        machine.loop.step(0)
+        if machine.console.panic_started():
+            machine.wait_until(lambda: False, 5, "the end of the engine's panic message")
 
     def _afterwards(self, before: Snapshot) -> None:
         try:
@@ -217,12 +230,14 @@ class Arena:
     def begin(self, source: str, cpu: int = 1) -> int:
         """Lets another CPU execute a host program meanwhile; the address of its results."""
         code, results = self._place(source, cpu)
+        self._busy.add(cpu)
         self.backend.begin(cpu, code)
         return results
 
     def finish(self, cpu: int = 1) -> list[int]:
         """Tells that program to stop and waits for its end: its results. Raises HostFault if a fault ended it."""
         self.backend.write(self._programs[cpu][1] + 8 * STOP, b"\1")
+        self._busy.discard(cpu)
         self.backend.finish(cpu)
         return self._results(self._programs[cpu][1])
 
@@ -323,8 +338,14 @@ class Arena:
         return self.status("map", vm=vm, ipa=ipa, frame=frame, mode=mode)
 
     def status(self, name: str, *, cpu: int = 0, **arguments: int) -> str:
-        """The status by name of a call by the host."""
-        return self.machine.call(name, cpu=cpu, **arguments).status
+        """The status by name of a call by the host. AssertionError if it is an error, and yet something has changed:
+        a record, a table, the memory of a VM."""
+        before = None if self._busy else Snapshot.take(self.machine)
+        status = self.machine.call(name, cpu=cpu, **arguments).status
+        if before and status != "SUCCESS":
+            changes = before.changes(Snapshot.take(self.machine))
+            assert not changes, f"{name} answers {status}, and yet:\n{changes}"
+        return status
 
     # Devices: the modules of boot.devices take the arena itself as their bus
 

@@ -143,6 +143,13 @@ class Guest:
             self.vm.vcpu(index)
         self.vm.entry(RAM, context).activate()
 
+    @classmethod
+    def of(cls, vm: Vm, cpu: int = 0) -> Guest:
+        """The driver of a VM that is ACTIVE already."""
+        guest = cls.__new__(cls)
+        guest.machine, guest.vm, guest.cpu = vm.machine, vm, cpu
+        return guest
+
     def run(self, reply: int = 0, *, vcpu: int = 0, **arguments: int) -> Exit:
         """Runs until an exit other than IRQ, which is this side's own."""
         for _ in range(100):

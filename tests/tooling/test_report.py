@@ -127,6 +127,16 @@ def test_good_and_bad_results(kind: str) -> None:
     assert line(kind, BAD[kind]).verdict is Verdict.WRONG
 
 
+def test_the_self_check_of_the_attacks_has_a_line_and_a_table_of_its_own() -> None:
+    one = {"name": "theft", "removed": "a lock", "reached": "a panic", "seconds": 1, "command": "inv attack"}
+    for outcome, verdict in (("succeeded", Verdict.FINE), ("broken", Verdict.WRONG)):
+        data = {"noticed": [{**one, "outcome": outcome, "noticed": outcome == "succeeded"}]}
+        assert line("attacks", data, "self_check").verdict is verdict
+        terminal, html = shown()
+        assert row("attacks, self-check").verdict is verdict and "a lock" in html
+        assert ("without its protection: broken" in terminal) is (verdict is Verdict.WRONG)
+
+
 @pytest.mark.parametrize("kind", [*GOOD, "conform"])
 def test_a_result_without_what_its_kind_needs_is_wrong_and_harms_no_other(kind: str) -> None:
     assert line(kind, {"note": 1}).verdict is Verdict.WRONG

@@ -1,13 +1,18 @@
 """A VM reads, at an address that another VM uses as well, what that one has there."""
 
 from attack.arena import Arena
-from bulkhead.attack import attack
+from bulkhead.attack import Edit, attack
 
 
 @attack(
     by="vm",
     against="P6",
-    refused="each VM has its own VMID and its own tables",
+    refused="a vCPU's VTTBR_EL2 names the root table and the VMID of its VM",
+    removed=Edit(
+        "engine/core/src/vcpu/context.rs",
+        "let root = Frame(hw.vm_word(vm, ",
+        "let root = Frame(hw.vm_word(crate::addr::VmId(0), ",
+    ),
 )
 def carry_out(arena: Arena) -> None:
     look = "secret x20\n ldr x0, [x20]\n report x0\n 1: b 1b"

@@ -1,6 +1,7 @@
 """The host gives a frame inside a VM's block to another VM, or makes it a table."""
 
 from attack.arena import RAM, Arena
+from attack.removals import FRAME_OF_ANY_BLOCK
 from bulkhead.attack import attack
 from bulkhead.conformance import Vm
 from bulkhead.conformance.backends.backend import BLOCK, PAGE
@@ -9,7 +10,8 @@ from bulkhead.conformance.backends.backend import BLOCK, PAGE
 @attack(
     by="host",
     against="P5",
-    refused="the record of the block says whose it is",
+    refused="the records of block and frame say whose it is",
+    removed=FRAME_OF_ANY_BLOCK,
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

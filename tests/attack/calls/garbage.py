@@ -31,6 +31,7 @@ CALLS = """
     by="host",
     against="P2",
     refused="every argument is checked before anything is changed",
+    irremovable="every check of every argument is in its way: each has attacks of its own",
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

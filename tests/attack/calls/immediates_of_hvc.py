@@ -8,6 +8,7 @@ from bulkhead.attack import attack
     by="host",
     against="P2",
     refused="the immediate means nothing",
+    irremovable="nothing reads the immediate",
 )
 def carry_out(arena: Arena) -> None:
     for immediate in (1, 0x4A48, 0xEA1, 0xFFFF):

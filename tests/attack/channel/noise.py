@@ -10,6 +10,7 @@ from bulkhead.attack import attack
     by="client",
     against="P2",
     refused="the host program at EL1 may fail, the engine does not read it",
+    irremovable="the engine has no part in the channel",
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

@@ -11,6 +11,7 @@ from bulkhead.machine.errors import LinkError
     by="client",
     against="P2",
     refused="the host program at EL1 may fail, the engine does not read it",
+    irremovable="the engine has no part in the channel",
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

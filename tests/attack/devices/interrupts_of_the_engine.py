@@ -10,6 +10,7 @@ from bulkhead.image.memory_map import device
     by="host",
     against="P2",
     refused="the engine takes them as they come; a VM loses time, nothing else",
+    irremovable="nothing refuses: the engine serves them",
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

@@ -2,13 +2,27 @@
 
 from attack.arena import RAM, STATUS, Arena
 from bulkhead import abi
-from bulkhead.attack import attack
+from bulkhead.attack import Edit, attack
 
 
 @attack(
     by="vm",
     against="P5",
     refused="a VM has a list of calls of its own",
+    removed=(
+        Edit("engine/core/src/call/dispatch.rs", "fn change_ownership<", "pub(crate) fn change_ownership<"),
+        Edit(
+            "engine/core/src/vcpu/hypercall.rs",
+            "        function => {\n",
+            "        function if bulkhead_abi::changes_ownership(function) => {\n"
+            "            let mut regs = [0; 18];\n"
+            "            regs.copy_from_slice(&vcpu.x[..18]);\n"
+            "            crate::call::dispatch::change_ownership(p, function, &mut regs);\n"
+            "            vcpu.x[..18].copy_from_slice(&regs);\n"
+            "        }\n"
+            "        function => {\n",
+        ),
+    ),
 )
 def carry_out(arena: Arena) -> None:
     host_only = [call for call in abi.load().calls if call.caller == "host"]

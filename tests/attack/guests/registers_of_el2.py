@@ -22,6 +22,7 @@ OPERATIONS = (
     by="vm",
     against="P5",
     refused="they are UNDEFINED at EL1; the engine gives the exception back to the VM",
+    irremovable="the architecture refuses by itself",
 )
 def carry_out(arena: Arena) -> None:
     for slot, operation in enumerate(OPERATIONS):

@@ -8,6 +8,7 @@ from bulkhead.attack import attack
     by="host",
     against="P6",
     refused="AT for EL2 and stage 2 is UNDEFINED at EL1; AT at EL1 translates in the host's own regime",
+    irremovable="the architecture refuses by itself",
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim()

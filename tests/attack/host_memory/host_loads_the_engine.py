@@ -1,18 +1,15 @@
 """The host reads the code, the records and the tables of the engine."""
 
 from attack.arena import Arena
-from bulkhead.attack import Edit, attack
+from attack.removals import ENGINE_BLOCKS
+from bulkhead.attack import attack
 
 
 @attack(
     by="host",
     against="P6",
     refused="the engine's blocks are not in the host's stage 2",
-    removed=Edit(
-        "engine/image/src/host_stage2.rs",
-        "    for block in plan.host_blocks() {\n        set_level2",
-        "    for block in 0..plan.blocks() {\n        set_level2",
-    ),
+    removed=ENGINE_BLOCKS,
 )
 def carry_out(arena: Arena) -> None:
     for name, frame in arena.engine_frames.items():

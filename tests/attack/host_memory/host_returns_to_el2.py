@@ -37,6 +37,7 @@ RETURN = """
     by="host",
     against="P1",
     refused="an illegal exception return stays at EL1",
+    irremovable="the architecture refuses by itself",
 )
 def carry_out(arena: Arena) -> None:
     for mode in (0x9, 0x8, 0xD, 0xC, 0x13, 0x16, 0x1A):

@@ -1,13 +1,18 @@
 """The host answers exits that take no answer, to set a register."""
 
 from attack.arena import Arena
-from bulkhead.attack import attack
+from bulkhead.attack import Edit, attack
 
 
 @attack(
     by="host",
     against="P5",
     refused="a reply is taken for loads and host_call only",
+    removed=Edit(
+        "engine/core/src/vcpu/exit.rs",
+        "if pending == Pending::HOST_CALL {",
+        "if pending.load_syndrome().is_none() {",
+    ),
 )
 def carry_out(arena: Arena) -> None:
     tell, send = "report x1\n report x5", "msr S3_0_C12_C11_5, xzr"

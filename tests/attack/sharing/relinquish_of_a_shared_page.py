@@ -1,6 +1,7 @@
 """A VM gives back a page that the host has accepted: the host has it twice, or never scrubbed."""
 
 from attack.arena import Arena
+from attack.removals import SCRUB
 from attack.sharer import SHARED, accepted, sharer
 from bulkhead.attack import attack
 from bulkhead.conformance.backends.backend import PAGE
@@ -11,6 +12,7 @@ from bulkhead.inspect.records import Kind
     by="vm",
     against="P4",
     refused="relinquish clears the host's leaf first, then zeroes, then gives the page back",
+    removed=SCRUB,
 )
 def carry_out(arena: Arena) -> None:
     victim = sharer(arena, f"call 0xc6000003, {SHARED:#x}\n call 0xc6000045, {SHARED:#x}")

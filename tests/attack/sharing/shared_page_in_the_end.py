@@ -1,6 +1,7 @@
 """The host kills a VM that shares a page with it, and keeps the page out of the scrub."""
 
 from attack.arena import Arena
+from attack.removals import SCRUB
 from attack.sharer import SHARED, accepted, sharer
 from bulkhead.attack import attack
 from bulkhead.conformance.backends.backend import PAGE
@@ -9,7 +10,8 @@ from bulkhead.conformance.backends.backend import PAGE
 @attack(
     by="host",
     against="P4",
-    refused="reclaim takes an accepted page out of the host's stage 2 before it is zeroed",
+    refused="reclaim takes an accepted page out of the host's stage 2, zeroes it, and only then gives it back",
+    removed=SCRUB,
 )
 def carry_out(arena: Arena) -> None:
     victim = sharer(arena, f"call 0xc6000003, {SHARED:#x}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from bulkhead.attack import catalogue
@@ -32,20 +34,23 @@ class Outcome(Enum):
 
     REFUSED = "refused"
     SUCCEEDED = "succeeded"
+    """An assertion of tests/attack says what was reached, and the engine has not panicked meanwhile."""
     TRACES = "left traces"
     """The attack itself found nothing, but the machine was not as it must be afterwards."""
     BROKEN = "broken"
-    """Neither: the test itself failed."""
+    """None of these: no build, a panic, a machine that hangs, a call that failed on the way to the attack."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """`reached`: what the attack got at, or what broke. `seconds`: of the attack, without build and boot."""
+    """`reached`: what the attack got at, or what broke, and `place` the file and line that say so. `seconds`: of the
+    attack, without build and boot."""
 
     attack: Attack
     outcome: Outcome
     reached: str
     seconds: float
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Campaign:
         except Exception as error:  # noqa: BLE001 (whatever it is, those who wait must learn of it)
             for one in job.attacks:
                 if not self._results[one.name].done():
-                    self._results[one.name].set_result(Result(one, Outcome.BROKEN, describe(error), 0))
+                    self._results[one.name].set_result(broken(one, error, 0))
 
 
 def attempt(attack: Attack, ground: Ground, tries: int = 1) -> Result:
@@ -132,29 +137,33 @@ def attempt(attack: Attack, ground: Ground, tries: int = 1) -> Result:
 def _attempt_once(attack: Attack, ground: Ground) -> Result:
     """Carries one attack out, and checks the ground after it."""
     start = time.monotonic()
-    outcome, reached = Outcome.REFUSED, ""
     try:
         with ground.under(attack):
             attack.carry_out(ground)
     except AssertionError as error:
-        own = type(error) is AssertionError
-        outcome, reached = Outcome.SUCCEEDED if own else Outcome.TRACES, str(error)
+        place, line = _innermost(error)
+        seconds = time.monotonic() - start
+        if type(error) is not AssertionError:
+            return Result(attack, Outcome.TRACES, str(error), seconds, place)
+        if not Path(place.rpartition(":")[0]).is_relative_to(catalogue.TESTS / "attack"):
+            return broken(attack, error, seconds)
+        return Result(attack, Outcome.SUCCEEDED, str(error) or line, seconds, place)
     except Exception as error:  # noqa: BLE001 (a test that breaks is a result, not the end of the others)
-        outcome, reached = Outcome.BROKEN, describe(error)
-    return Result(attack, outcome, reached, time.monotonic() - start)
+        return broken(attack, error, time.monotonic() - start)
+    return Result(attack, Outcome.REFUSED, "", time.monotonic() - start)
 
 
-def describe(error: BaseException) -> str:
-    """An error with the place in the attack or its ground that it came from."""
-    places = [place for place in _places(error) if "/tests/" in place] or list(_places(error))
-    return f"{type(error).__name__}: {error} ({places[-1] if places else 'nowhere'})"
+def broken(attack: Attack, error: BaseException, seconds: float) -> Result:
+    """An attack that did not come to its verdict."""
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    place = next((one for one in reversed(places) if "/tests/" in one), (places or [""])[-1])
+    return Result(attack, Outcome.BROKEN, f"{type(error).__name__}: {error}", seconds, place)
 
 
-def _places(error: BaseException) -> Iterator[str]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
+def _innermost(error: BaseException) -> tuple[str, str]:
+    """File and line where an error was raised, and the source there."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}", frame.line or ""
 
 
 @contextmanager

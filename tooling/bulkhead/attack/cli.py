@@ -47,16 +47,22 @@ def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> 
         for one in attacks:
             variant.check(one.removed)
     jobs = weakened(attacks) if self_check else shipped(attacks)
-    full = not self_check and not name
-    with record.failing() if full else nullcontext():
+    with nullcontext() if name else record.failing(self_check=self_check):
         results = _show(console, jobs, self_check)
-    _save(console)
-    if full:
-        record.keep(results)
     wanted = Outcome.SUCCEEDED if self_check else Outcome.REFUSED
-    wrong = [result.attack.name for result in results if result.outcome is not wanted]
+    wrong = [result for result in results if result.outcome is not wanted]
+    for result in wrong:
+        _explain(console, result, self_check)
+    _save(console)
+    if not name:
+        record.keep(results, self_check=self_check)
+    if not results:
+        raise CheckFailed(
+            "none of these attacks names a protection", hint="engine/docs/threat-model.md says why"
+        )
     if wrong:
-        raise CheckFailed(f"{len(wrong)} of {len(results)}: {', '.join(wrong)}", where=REPORT)
+        names = ", ".join(result.attack.name for result in wrong)
+        raise CheckFailed(f"{len(wrong)} of {len(results)}: {names}", where=REPORT)
 
 
 def _show(console: Console, jobs: list[Job], self_check: bool) -> list[Result]:
@@ -89,6 +95,23 @@ def _line(result: Result, self_check: bool) -> str:
         f"  {one.name:{NAME_WIDTH}} {one.by:{BY_WIDTH}} {one.against}  "
         f"[{style}]{word}[/]  {result.seconds:5.1f} s  [dim]{first}[/]"
     )
+
+
+def _explain(console: Console, result: Result, self_check: bool) -> None:
+    """What to look at when an attack did not end as it must."""
+    one = result.attack
+    option = "--self-check " if self_check else ""
+    console.print(f"\n[bold]{one.name}[/bold] {result.outcome.value}: {one.title}", soft_wrap=True)
+    for what, text in (
+        ("reached", result.reached.strip()),
+        ("against", f"{one.against} (engine/docs/threat-model.md); it must be refused because {one.refused}"),
+        ("page", f"tests/attack/{one.subject}/{one.name}.py"),
+        ("seen at", result.place),
+        ("without", "; ".join(dict.fromkeys(edit.file for edit in one.removed)) if self_check else ""),
+        ("again", f"inv attack {option}--name {one.name}"),
+    ):
+        if text:
+            console.print(f"  {what:8} {escape(text)}", soft_wrap=True)
 
 
 def _summarise(console: Console, results: list[Result], self_check: bool) -> None:

@@ -32,7 +32,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Attack:
-    """A declared attack. `removed`: edits that take away the protection that `refused` names, and nothing else."""
+    """A declared attack. `removed`: edits that take away the protection that `refused` names, and nothing else;
+    `irremovable`: why there are none."""
 
     subject: str
     name: str
@@ -42,6 +43,7 @@ class Attack:
     refused: str
     source: str
     removed: tuple[Edit, ...]
+    irremovable: str
     machine: Machine
     carry_out: Callable[[Any], None]
 
@@ -55,16 +57,21 @@ def attack(
     against: Promise,
     refused: str,
     removed: Edit | tuple[Edit, ...] = (),
+    irremovable: str = "",
     source: str = "",
     machine: Machine = Machine(),
 ) -> Callable[[Callable[[Any], None]], Attack]:
-    """Declares the decorated function to carry out the attack of its file. `source`: where it was published."""
+    """Declares the decorated function to carry out the attack of its file, either with `removed` or with `irremovable`.
+    `source`: where it was published.
+    """
 
     def declare(function: Callable[[Any], None]) -> Attack:
         _, subject, name = function.__module__.rsplit(".", 2)
         document = sys.modules[function.__module__].__doc__ or ""
         title = " ".join(document.split("\n\n")[0].split()).removesuffix(".")
         edits = (removed,) if isinstance(removed, Edit) else removed
-        return Attack(subject, name, title, by, against, refused, source, edits, machine, function)
+        return Attack(
+            subject, name, title, by, against, refused, source, edits, irremovable, machine, function
+        )
 
     return declare

@@ -29,14 +29,15 @@ def _table() -> Iterator[str]:
     attacks = load()
     shown = sum(bool(one.removed) for one in attacks)
     yield f"{len(attacks)} attacks. Where a + stands ({shown}), the same test is shown to fail on an engine that lacks"
-    yield "just this protection (`inv attack --self-check`)."
+    yield "just this protection (`inv attack --self-check`); elsewhere stands why there is nothing to take away, or no"
+    yield "difference that QEMU would show."
     for subject, group in groupby(attacks, key=lambda one: one.subject):
         yield f"\n### {subject.replace('_', ' ').capitalize()}\n"
-        yield "| attack | by | against | refused by | |"
+        yield "| attack | by | against | refused by | self-check |"
         yield "|---|---|---|---|---|"
         for one in group:
             source = f" ({one.source})" if one.source else ""
-            mark = "+" if one.removed else ""
+            mark = one.irremovable or "+"
             yield f"| {one.title}{source} | {one.by} | {one.against} | {one.refused} | {mark} |"
 
 

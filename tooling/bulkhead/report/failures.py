@@ -44,6 +44,10 @@ def _of(result: Result) -> Iterator[Failure]:
     for item in result.data.get("attacks", ()):
         if not item["refused"]:
             yield Failure(f"attack {item['name']}: {item['reached']}", item["command"], item["reached"])
+    for item in result.data.get("noticed", ()):
+        if not item["noticed"]:
+            title = f"attack {item['name']} without its protection: {item['outcome']}"
+            yield Failure(title, item["command"], item["reached"])
     for item in result.data.get("failed", ()):
         title = f"theorem {item['subject']}: {item['claim']}"
         yield Failure(title, result.command, str(item["why"]))

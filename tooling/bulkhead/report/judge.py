@@ -101,6 +101,10 @@ def _sanitize(data: Data) -> tuple[Verdict, str]:
 
 
 def _attacks(data: Data) -> tuple[Verdict, str]:
+    if "noticed" in data:
+        noticed = [one for one in data["noticed"] if one["noticed"]]
+        figure = f"{len(noticed)} of {len(data['noticed'])} attacks noticed where their protection is gone"
+        return _fine(0 < len(noticed) == len(data["noticed"])), figure
     refused = [one for one in data["attacks"] if one["refused"]]
     return _fine(0 < len(refused) == len(data["attacks"])), f"{len(refused)} of {len(data['attacks'])} attacks refused"
 

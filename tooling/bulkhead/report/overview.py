@@ -39,6 +39,7 @@ WANTED: Mapping[Key, Wanted] = {
     ("storms", "qemu"): Wanted("storms", "inv soak --histories 0 --booted 0 --calls 0", "storms"),
     ("defects", "all"): Wanted("seeded defects", "inv defects", "defects"),
     ("attacks", "all"): Wanted("attacks", "inv attack"),
+    ("attacks", "self_check"): Wanted("attacks, self-check", "inv attack --self-check"),
     ("proofs", "all"): Wanted("proofs", "inv prove"),
     ("coverage", "core_host"): Wanted("coverage of core, host", "inv coverage --on host"),
     ("coverage", "arch_qemu"): Wanted("coverage of arch, QEMU", "inv coverage --on qemu"),
