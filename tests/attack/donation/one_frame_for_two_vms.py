@@ -15,5 +15,6 @@ from bulkhead.conformance.backends.backend import PAGE
 def carry_out(arena: Arena) -> None:
     first, second = arena.victim(slot=0), arena.victim(slot=1)
     ipa = RAM + 7 * PAGE
-    arena.machine.refuses("map", "NOT_OWNED", "frame", vm=second.slot, ipa=ipa, frame=first.page, mode=0)
+    answer = arena.map(second.slot, ipa, first.page)
+    assert answer == "NOT_OWNED", f"a VM has the secret page of another: map answers {answer}"
     arena.check(first)

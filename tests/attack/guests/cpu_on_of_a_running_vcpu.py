@@ -18,6 +18,8 @@ ALREADY_ON = (1 << 64) - 4
 )
 def carry_out(arena: Arena) -> None:
     victim = arena.victim(f"mov x19, #0x77\n call 0xc4000003, 0, {RAM:#x}, 7\n report x0\n report x19")
-    answer, kept = victim.reports(2)
+    exit_ = victim.run()
+    assert exit_.name == "MMIO_WRITE", f"a running vCPU has been started again: {exit_}"
+    answer, kept = exit_.data[2], victim.reports()[0]
     assert answer == ALREADY_ON, f"CPU_ON of a running vCPU answers {answer:#x}"
     assert kept == 0x77
