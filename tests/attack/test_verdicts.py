@@ -36,6 +36,10 @@ def tried(carry_out: Callable[[Any], None], ground: Ground, tries: int = 1) -> R
 
 
 def asserts(_: Any) -> None:
+    raise AssertionError("the secret is 7")
+
+
+def asserts_without_words(_: Any) -> None:
     raise AssertionError
 
 
@@ -54,11 +58,11 @@ def hangs(_: Any) -> None:
 def test_its_own_assertion_is_a_success_and_says_what_and_where() -> None:
     result = tried(asserts, Ground())
     assert result.outcome is Outcome.SUCCEEDED
-    assert result.reached == "raise AssertionError"
+    assert result.reached == "the secret is 7"
     assert result.place.rpartition(":")[0] == __file__
 
 
-@pytest.mark.parametrize("carry_out", [panics, hangs, fails_on_the_way])
+@pytest.mark.parametrize("carry_out", [panics, hangs, fails_on_the_way, asserts_without_words])
 def test_panics_hangs_and_defects_of_the_test_are_no_success(carry_out: Callable[[Any], None]) -> None:
     assert tried(carry_out, Ground()).outcome is Outcome.BROKEN
 

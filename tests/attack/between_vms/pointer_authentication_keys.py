@@ -8,7 +8,7 @@ from bulkhead.attack import Edit, Machine, attack
     by="several",
     against="P6",
     refused="keys and instructions trap, and are hidden",
-    removed=Edit("engine/arch/src/cpu.rs", "TLOR | TERR | TID5;", "TLOR | TERR | TID5 | 3 << 40;"),
+    removed=Edit("engine/arch/src/cpu.rs", "RW | VM | SWIO | TSC;", "RW | VM | SWIO | TSC | 3 << 40;"),
     machine=Machine(cpu_model="max"),
 )
 def carry_out(arena: Arena) -> None:

@@ -9,7 +9,10 @@ from bulkhead.conformance.testing.builder import dismantle
     by="several",
     against="P6",
     refused="SVE and SME trap, and are hidden",
-    removed=Edit("engine/arch/src/cpu.rs", "0x32ff | 1 << 8 | CPTR_TFP", "0x32ff | CPTR_TFP"),
+    removed=(
+        Edit("engine/arch/src/registers.rs", "CPTR_HOST: u64 = 1 << 8 // TZ", "CPTR_HOST: u64 = 0"),
+        Edit("engine/arch/src/registers.rs", "CPTR_VM: u64 = 1 << 8 // TZ", "CPTR_VM: u64 = 0"),
+    ),
     machine=Machine(cpu_model="max"),
 )
 def carry_out(arena: Arena) -> None:

@@ -1,4 +1,4 @@
-"""The host calls every kind of function id: other owners, 32-bit ones, yielding ones, with bits above 31."""
+"""The host calls every kind of function id: other owners, 32-bit, yielding, above 32 bits; by every kind of HVC."""
 
 from attack.arena import STATUS, Arena
 from bulkhead.attack import Edit, attack
@@ -34,3 +34,6 @@ def carry_out(arena: Arena) -> None:
         assert answer[0] == STATUS["NOT_SUPPORTED"], f"{function:#x} answers {answer[0]:#x}"
         assert answer[1:4] == (0, 0, 0), f"{function:#x} has changed registers"
         assert not before.changes(Snapshot.take(arena.machine)), f"{function:#x} has changed something"
+    for immediate in (1, 0x4A48, 0xEA1, 0xFFFF):  # which mean nothing
+        answer = arena.host(f"ldr x0, =0xc6000000\n hvc #{immediate}\n result 0, x0\n result 1, x1")
+        assert answer[0] in (0, STATUS["NOT_SUPPORTED"]), f"HVC #{immediate:#x} answers {answer[0]:#x}"

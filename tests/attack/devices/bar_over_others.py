@@ -17,6 +17,7 @@ SMMU_CR0 = 0x20
     by="device",
     against="P5",
     refused="a host bridge forwards its windows only: what a BAR claims elsewhere no CPU reaches",
+    irremovable="the host bridge refuses by itself",
     machine=DEVICES,
 )
 def carry_out(arena: Arena) -> None:

@@ -19,7 +19,7 @@ def carry_out(arena: Arena) -> None:
     victim = arena.victim(f"{look}\n call 0xc6000045, {PLACE:#x}\n {look}\n 1: wfi\n b 1b")
     victim.vm.page(PLACE)
     assert victim.reports() == [0]
-    assert victim.run().name == "SHARE", "the VM has not given its page up"
+    assert victim.run().name == "SHARE"
     old = arena.take((0x01D).to_bytes(8, "little"))
     assert arena.map(victim.slot, PLACE, old, 1) == "BAD_STATE", "the host has put content into a sealed VM"
     assert victim.run().name == "MEM_FAULT"

@@ -24,6 +24,6 @@ def carry_out(arena: Arena) -> None:
         ldr     x0, [sp], #16
         result  30, x0
     """)
-    assert seen[:2] == [0, 1], "the VM has not come to its WFI"
+    assert seen[:2] == [0, 1]
     secret = int.from_bytes(victim.marker[:8], "little")
     assert secret not in seen, f"register {seen.index(secret)} of the host holds that of a VM"

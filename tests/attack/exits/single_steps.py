@@ -9,7 +9,7 @@ from bulkhead.attack import Edit, attack
     against="P6",
     refused="the debug registers trap",
     source="single-stepping, as SGX-Step, SysTEX 2017",
-    removed=Edit("engine/arch/src/cpu.rs", "| 1 << 9 |", "|"),
+    removed=Edit("engine/arch/src/registers.rs", "    | 1 << 9 // TDA\n", ""),
 )
 def carry_out(arena: Arena) -> None:
     arena.victim()

@@ -36,7 +36,7 @@ def carry_out(arena: Arena) -> None:
         result  1, x1
         {reads}
     """)
-    assert seen[:2] == [0, 1], "the VM has not come to its WFI"
+    assert seen[:2] == [0, 1]
     secret = int.from_bytes(victim.marker[:8], "little")
     for name, value in zip(NAMES, seen[2:], strict=False):
         known = value >> 48 == secret >> 48 or value & 0xFFFF == secret & 0xFFFF

@@ -17,7 +17,11 @@ REGISTERS = {
     by="host",
     against="P7",
     refused="IMPLEMENTATION DEFINED registers trap and are UNDEFINED",
-    removed=Edit("engine/arch/src/cpu.rs", "TSC | TIDCP | TACR", "TSC | TACR"),
+    removed=Edit(
+        "engine/arch/src/cpu.rs",
+        "| hcr::DC | registers::HCR_HOST;",
+        "| hcr::DC | registers::HCR_HOST & !(1 << 20);  // TIDCP",
+    ),
 )
 def carry_out(arena: Arena) -> None:
     for name, register in REGISTERS.items():

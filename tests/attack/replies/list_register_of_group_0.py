@@ -10,6 +10,7 @@ PENDING, GROUP1 = 1 << 62, 1 << 60
     by="host",
     against="P5",
     refused="only group 1 is taken",
+    source="injected interrupts: Heckler, USENIX Security 2024",
     removed=Edit(
         "engine/core/src/vcpu/run.rs",
         "&& value & LIST_GROUP1 != 0",

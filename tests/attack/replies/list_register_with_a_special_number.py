@@ -10,6 +10,7 @@ PENDING, GROUP1 = 1 << 62, 1 << 60
     by="host",
     against="P5",
     refused="the INTID must be below 1020",
+    source="injected interrupts: Heckler, USENIX Security 2024",
     removed=Edit(
         "engine/core/src/vcpu/run.rs",
         "&& intid < FIRST_SPECIAL_INTID",

@@ -18,6 +18,7 @@ def carry_out(arena: Arena) -> None:
     page = accepted(arena, victim)
     arena.write(page, b"the host's own")
     victim.vm.kill()
-    assert arena.status("share_release", vm=victim.slot, ipa=SHARED) == "BAD_STATE"
+    answer = arena.status("share_release", vm=victim.slot, ipa=SHARED)
+    assert answer == "BAD_STATE", f"the host has released a page of a dead VM: {answer}"
     arena.machine.ok("reclaim", frame=page)
     assert arena.read(page, PAGE) == bytes(PAGE), "a page comes back from a dead VM with content"

@@ -8,6 +8,7 @@ from bulkhead.attack import Edit, attack
     by="host",
     against="P5",
     refused="only dying VMs give pages back",
+    source="page faults as a side channel: controlled channels, S&P 2015",
     removed=Edit(
         "engine/core/src/call/reclaim.rs",
         "if vm::state(hw, record.vm()) != State::DYING {",

@@ -34,7 +34,7 @@ class Outcome(Enum):
 
     REFUSED = "refused"
     SUCCEEDED = "succeeded"
-    """An assertion of tests/attack says what was reached, and the engine has not panicked meanwhile."""
+    """An assertion of tests/attack says in words what was reached, and the engine has not panicked meanwhile."""
     TRACES = "left traces"
     """The attack itself found nothing, but the machine was not as it must be afterwards."""
     BROKEN = "broken"
@@ -141,29 +141,30 @@ def _attempt_once(attack: Attack, ground: Ground) -> Result:
         with ground.under(attack):
             attack.carry_out(ground)
     except AssertionError as error:
-        place, line = _innermost(error)
-        seconds = time.monotonic() - start
+        seconds, place = time.monotonic() - start, _innermost(error)
         if type(error) is not AssertionError:
             return Result(attack, Outcome.TRACES, str(error), seconds, place)
-        if not Path(place.rpartition(":")[0]).is_relative_to(catalogue.TESTS / "attack"):
+        own = Path(place.rpartition(":")[0]).is_relative_to(catalogue.TESTS / "attack")
+        if not own or not str(error):
             return broken(attack, error, seconds)
-        return Result(attack, Outcome.SUCCEEDED, str(error) or line, seconds, place)
+        return Result(attack, Outcome.SUCCEEDED, str(error), seconds, place)
     except Exception as error:  # noqa: BLE001 (a test that breaks is a result, not the end of the others)
         return broken(attack, error, time.monotonic() - start)
     return Result(attack, Outcome.REFUSED, "", time.monotonic() - start)
 
 
 def broken(attack: Attack, error: BaseException, seconds: float) -> Result:
-    """An attack that did not come to its verdict."""
-    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-    place = next((one for one in reversed(places) if "/tests/" in one), (places or [""])[-1])
-    return Result(attack, Outcome.BROKEN, f"{type(error).__name__}: {error}", seconds, place)
+    """An attack that did not come to its verdict: an assertion without words is about the way there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = next((one for one in reversed(frames) if "/tests/" in one.filename), frames[-1])
+    what = str(error) or here.line or ""
+    return Result(attack, Outcome.BROKEN, f"{type(error).__name__}: {what}", seconds, f"{here.filename}:{here.lineno}")
 
 
-def _innermost(error: BaseException) -> tuple[str, str]:
-    """File and line where an error was raised, and the source there."""
+def _innermost(error: BaseException) -> str:
+    """File and line where an error was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}", frame.line or ""
+    return f"{frame.filename}:{frame.lineno}"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 An attack is one file in tests/attack/<subject>/: its name is the file's, its title the first sentence of the
 docstring, and one function decorated with `attack` carries it out. That function returns if the attack was refused and
-raises AssertionError, with what was reached, if it was not; anything else it raises is a defect of the test.
+raises AssertionError, with what was reached in words, if it was not; anything else it raises, an assertion without
+words among it, is a defect of the test.
 """
 
 from __future__ import annotations
