@@ -126,10 +126,12 @@ fn wait_idle(mailbox: &Mailbox) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Starts secondary `index` and waits for it.
+/// Starts secondary `index`, if it is off, and waits for it.
 pub fn start(boot: &BootInfo, index: usize) -> Result<(), Refusal> {
     let mailbox = &MAILBOXES[index];
-    if index == cpu::index() || mailbox.state.load(Ordering::Acquire) != OFF {
+    // A CPU that a program has turned off has left its mailbox as it was.
+    let gone = || mailbox.state.load(Ordering::Acquire) == OFF || cpu::is_off(boot, index);
+    if index == cpu::index() || !gone() {
         return Err(Refusal::state("the CPU is on"));
     }
     mailbox.state.store(STARTING, Ordering::Release);
