@@ -50,6 +50,7 @@ class EngineView:
         self.el2_root = el2_root
         self._host_root = host_root
         self._blocks: list[FrameRecord] = []
+        self._owned: dict[int, dict[int, FrameRecord]] = {}
         base, frames, cpus, *_ = memoryview(self.read_virtual(symbols.address("CONFIG"), 24)).cast("Q")
         self.config = Config(base, frames, cpus)
 
@@ -122,12 +123,16 @@ class EngineView:
 
     def frames_of(self, vm: int) -> dict[int, FrameRecord]:
         """Every frame recorded as the VM's: pages, tables and vCPUs; those of whole blocks have the block's record."""
-        found = {frame: one for frame, one in self.records() if one.kind in OF_A_VM and one.vm == vm}
-        for number, one in enumerate(self.blocks):
-            if one.kind in OF_A_VM and one.vm == vm:
-                first = number * FRAMES_PER_BLOCK
-                found |= dict.fromkeys(range(first, first + FRAMES_PER_BLOCK), one)
-        return found
+        if not self._owned:
+            self._owned = {slot: {} for slot in range(VM_SLOTS)}
+            for frame, one in self.records():
+                if one.kind in OF_A_VM:
+                    self._owned[one.vm][frame] = one
+            for number, one in enumerate(self.blocks):
+                if one.kind in OF_A_VM:
+                    first = number * FRAMES_PER_BLOCK
+                    self._owned[one.vm] |= dict.fromkeys(range(first, first + FRAMES_PER_BLOCK), one)
+        return self._owned[vm]
 
     def vm(self, slot: int) -> VmRecord:
         """The record of a VM slot."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bulkhead.spec.plain import unpack
 from bulkhead.spec.state import VM_SLOTS, Kind, Shared, VmState
@@ -44,6 +45,7 @@ class FrameRecord:
     shared: Shared = Shared.PRIVATE
 
     @classmethod
+    @lru_cache(maxsize=1 << 16)  # most frames of a machine are in one of a few states
     def decode(cls, word: int) -> FrameRecord:
         """The record in a 64-bit word. ValueError if the kind does not exist or a reserved bit is set."""
         kind, level, vm, slot, parent, shared = (int(value) for value in unpack(word))  # type: ignore[arg-type]
