@@ -55,7 +55,7 @@ pub fn entry<H: Hardware>(hw: H, vm: VmId, entry: u64, context: u64) {
     step(hw, vm, [ENTRY, entry, context, 0]);
 }
 
-/// SHA-256(runtime measurement ‖ data) becomes the runtime measurement.
+/// SHA-256(runtime measurement ‖ data) becomes the runtime measurement; the ownership lock is held.
 #[inline(always)]
 pub fn extend<H: Hardware>(hw: H, vm: VmId, data: [u64; 4]) {
     hw.measure_words(vm, Field::runtime(0), data);

@@ -31,11 +31,7 @@ pub fn call<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
         id::MEMINFO => vcpu.x[0] = FRAME_SIZE,
         id::SHARE | id::UNSHARE | id::RELINQUISH => return sharing::call(p, vcpu),
         id::MEASUREMENT => digest(p, vcpu, Field::measurement(0)),
-        id::EXTEND => {
-            let [_, a1, a2, a3, a4, ..] = vcpu.x;
-            measure::extend(p, VmId(vcpu.vm), [a1, a2, a3, a4]);
-            digest(p, vcpu, Field::runtime(0));
-        }
+        id::EXTEND => return extend(p, vcpu),
         id::HOST_CALL => {
             vcpu.pending = Pending::HOST_CALL.0;
             let [_, a1, a2, a3, ..] = vcpu.x;
@@ -47,6 +43,19 @@ pub fn call<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
             }
         }
     }
+    Decision::Resume
+}
+
+/// Under the ownership lock, so that of two vCPUs that extend at once neither takes back what the other has appended.
+/// Where the lock is taken, nothing happens and the VM executes its HVC again.
+fn extend<P: Processor>(p: P, vcpu: &mut VcpuContext) -> Decision {
+    if !p.try_lock() {
+        return sharing::repeat(vcpu, Decision::Resume);
+    }
+    let [_, a1, a2, a3, a4, ..] = vcpu.x;
+    measure::extend(p, VmId(vcpu.vm), [a1, a2, a3, a4]);
+    digest(p, vcpu, Field::runtime(0));
+    p.unlock();
     Decision::Resume
 }
 

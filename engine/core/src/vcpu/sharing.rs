@@ -58,7 +58,7 @@ fn answer(vcpu: &mut VcpuContext, outcome: Outcome) -> Decision {
 }
 
 /// The program counter goes back to the HVC.
-fn repeat(vcpu: &mut VcpuContext, decision: Decision) -> Decision {
+pub(super) fn repeat(vcpu: &mut VcpuContext, decision: Decision) -> Decision {
     vcpu.pc = vcpu.pc.wrapping_sub(INSTRUCTION);
     decision
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..context import ContextWord, Pending
 from ..state import VmWord
-from ..transaction import SUCCESS
+from ..transaction import REPEAT, SUCCESS
 from ..vcpu import VcpuTransaction
 from ..words import Word
 from . import sharing
@@ -22,7 +22,8 @@ def measurement(t: VcpuTransaction) -> None:
 
 
 def extend(t: VcpuTransaction, data0: Word, data1: Word, data2: Word, data3: Word) -> None:
-    """The runtime measurement goes on."""
+    """The runtime measurement goes on; while another CPU has the lock, the VM tries again."""
+    t.need(t.before.inputs.lock == 0, REPEAT)
     t.measure(t.owner.vm, (data0, data1, data2, data3), None, VmWord.RUNTIME)
     t.answer(SUCCESS, *digest(t, VmWord.RUNTIME))
 
