@@ -104,8 +104,9 @@ class Arena:
     @contextmanager
     def booted(cls, images: Images, needs: Needs) -> Iterator[Arena]:
         """A machine for some attacks."""
-        program = str(qemu.ensure())
-        backend = QemuBackend(images, program, needs.cpus, needs.cpu_model, needs.devices, needs.extra)
+        backend = QemuBackend(
+            images, str(qemu.ensure()), needs.cpus, needs.cpu_model, needs.devices, needs.extra
+        )
         try:
             yield cls(backend)
         finally:
@@ -125,7 +126,7 @@ class Arena:
         try:
             yield
             self._check_panic()
-            if self.backend.machine.exit_status() is None:
+            if attack.subject != "machine_end":
                 self._afterwards(before)
         except AssertionError:
             self.machine.needs_reset = True
@@ -170,9 +171,8 @@ class Arena:
             changed = self.machine.physical(victim.page) != victim.content
             assert not changed, f"the secret page of VM {victim.slot} has been changed"
         for address in self.backend.find(victim.marker):
-            owner = self.owner(address)
-            assert owner != Kind.HOST, (
-                f"the host owns a copy of the secret of VM {victim.slot}, at {address:#x}"
+            assert self.owner(address) != Kind.HOST, (
+                f"the host owns a secret of VM {victim.slot}: {address:#x}"
             )
 
     def _check_left(self, before: Snapshot) -> None:
@@ -291,9 +291,7 @@ class Arena:
     def aborts(self, source: str, what: str) -> None:
         """The host program ends in a synchronous external abort: nothing answers for `what`."""
         esr = self._syndrome(source, what)
-        assert esr & 0x3F == EXTERNAL_ABORT and esr >> 26 != UNDEFINED, (
-            f"{what}: unexpected syndrome {esr:#x}"
-        )
+        assert esr & 0x3F == EXTERNAL_ABORT and esr >> 26 != UNDEFINED, f"{what}: syndrome {esr:#x}"
 
     def undefined(self, source: str, what: str) -> None:
         """The host program ends in an UNDEFINED instruction: `what` does not exist for it."""
