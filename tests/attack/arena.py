@@ -94,19 +94,16 @@ class Arena:
     def _rebooted(self) -> None:
         self.machine.needs_reset = False
         with stopped_view(self.backend.machine, self.backend.symbols) as view:
-            start = view.symbols.address("__image_start")
-            self.image = range(
-                view.physical(start), view.physical(start) + view.symbols.address("__rodata_end") - start
-            )
+            start, end = (view.symbols.address(name) for name in ("__image_start", "__rodata_end"))
+            self.image = range(view.physical(start), view.physical(start) + end - start)
         self._constant = self._engine_code()
 
     @classmethod
     @contextmanager
     def booted(cls, images: Images, needs: Needs) -> Iterator[Arena]:
         """A machine for some attacks."""
-        backend = QemuBackend(
-            images, str(qemu.ensure()), needs.cpus, needs.cpu_model, needs.devices, needs.extra
-        )
+        program = str(qemu.ensure())
+        backend = QemuBackend(images, program, needs.cpus, needs.cpu_model, needs.devices, needs.extra)
         try:
             yield cls(backend)
         finally:
@@ -256,7 +253,7 @@ class Arena:
         return self.host("isb\n mrs x0, cntpct_el0\n result 0, x0")[0]
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
-        """Waits for something that another CPU does. MachineTimeout."""
+        """Waits for what another CPU does. MachineTimeout."""
         self.backend.machine.wait_until(condition, seconds, what)
 
     def cpu_off(self, cpu: int) -> None:

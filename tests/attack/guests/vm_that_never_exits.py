@@ -19,10 +19,10 @@ def carry_out(arena: Arena) -> None:
         f"timed_run {victim.context:#x}\n result 0, x0\n result 1, x1\n mov x2, #{COME_BACK}\n result 2, x2"
     )
     try:
-        arena.wait(lambda: arena.words(place, 3)[2] == COME_BACK, "CPU 1 to come back", seconds=5)
+        arena.wait(lambda: arena.words(place, 3)[2] == COME_BACK, "CPU 1 to come back", seconds=8)
     except MachineTimeout:
         arena.machine.ok("version")  # on CPU 0, which lives
-        raise AssertionError("CPU 1 is the VM's for ever: it has not come back in 5 s") from None
+        raise AssertionError("CPU 1 is the VM's for ever: it has not come back in 8 s") from None
     status, exit_class, *_ = arena.finish()
     assert (status, exit_class) == (0, 0), (
         f"a VM that never exits: status {status:#x}, exit class {exit_class}"

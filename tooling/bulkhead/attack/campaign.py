@@ -20,6 +20,7 @@ from typing import Any
 
 from bulkhead.attack import catalogue
 from bulkhead.attack.declaration import Attack, Machine
+from bulkhead.errors import MachineTimeout
 from bulkhead.image.build import Images, build
 from bulkhead.image.variant import Edit, build_variant
 
@@ -108,8 +109,13 @@ class Campaign:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def result(self, attack: Attack, seconds: float = 900) -> Result:
-        """How the attack ended; TimeoutError if that takes too long."""
-        return self._results[attack.name].result(timeout=seconds)
+        """How the attack ended. MachineTimeout if that takes too long."""
+        try:
+            return self._results[attack.name].result(timeout=seconds)
+        except TimeoutError:
+            raise MachineTimeout(
+                f"no result of {attack.name} in {seconds:g} s", hint="this computer is too busy, or a build hangs"
+            ) from None
 
     def _carry_out(self, job: Job, boot: Boot) -> None:
         try:

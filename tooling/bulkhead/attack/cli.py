@@ -34,19 +34,24 @@ _NOTICED = {
 
 
 def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> None:
-    """All attacks or those called `name` (names and subjects, separated by commas). Raises CheckFailed."""
+    """All attacks or those called `name` (names and subjects, separated by commas). Raises CheckFailed. In a listing
+    a + marks those with a self-check."""
     attacks = catalogue.select([word for word in name.split(",") if word])
     console = Console(record=True, highlight=False)
     if listing:
         for one in attacks:
             console.print(
-                f"{one.subject:14} {one.name:{NAME_WIDTH}} {one.by:{BY_WIDTH}} {one.title}", soft_wrap=True
+                f"{one.subject:14} {one.name:{NAME_WIDTH}} {one.by:{BY_WIDTH}} "
+                f"{'+' if one.removed else ' '} {one.title}",
+                soft_wrap=True,
             )
         return
     if self_check:
         for one in attacks:
             variant.check(one.removed)
     jobs = weakened(attacks) if self_check else shipped(attacks)
+    if not jobs:
+        raise CheckFailed("none of these attacks names a protection", hint="engine/docs/threat-model.md says why")
     with nullcontext() if name else record.failing(self_check=self_check):
         results = _show(console, jobs, self_check)
     wanted = Outcome.SUCCEEDED if self_check else Outcome.REFUSED
@@ -56,10 +61,6 @@ def main(name: str = "", *, self_check: bool = False, listing: bool = False) -> 
     _save(console)
     if not name:
         record.keep(results, self_check=self_check)
-    if not results:
-        raise CheckFailed(
-            "none of these attacks names a protection", hint="engine/docs/threat-model.md says why"
-        )
     if wrong:
         names = ", ".join(result.attack.name for result in wrong)
         raise CheckFailed(f"{len(wrong)} of {len(results)}: {names}", where=REPORT)
