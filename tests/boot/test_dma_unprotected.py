@@ -15,7 +15,7 @@ from boot.assembly import assemble
 from boot.devices import edu, fw_cfg, its, nvme, pci, virtio
 from boot.machines import Booted
 from boot.rig import PAGE, VM_RAM, start_vm
-from bulkhead.image.memory_map import BLOCK
+from bulkhead.image.memory_map import BLOCK, device
 from bulkhead.image.variant import Edit, build_variant
 from bulkhead.machine.qemu import MIB, QemuConfig
 
@@ -36,6 +36,11 @@ EVERYTHING_REACHABLE = (
         f'    PciFunction("RNG", 0x1AF4, {ENTROPY:#x}, ""),\n    PciFunction("EDU"',
     ),
     Edit(SMMU, "const STAGE_2_ONLY: u64 = 0b110 << 1;", "const STAGE_2_ONLY: u64 = 0b100 << 1;"),
+)
+ALL_LISTED = Edit(
+    "engine/image/src/pcie.rs",
+    "(0..).zip(&self.0).filter(|(_, listed)| **listed).map(",
+    "(0..).zip(&self.0).map(",
 )
 NO_INVALIDATION = Edit(
     "engine/arch/src/smmu.rs", "    run(&[[CMD_TLBI_S12_VMALL | DMA_VMID << VMID_SHIFT, 0]]);\n", ""
@@ -144,6 +149,21 @@ def test_without_invalidation_a_closed_window_stays_open() -> None:
         booted.ok("dma_revoke", block)
         device.write_ram(block + 2 * PAGE, 7)
         assert booted.raw(block + 2 * PAGE, 7) == b"arrived"
+
+
+def test_without_protection_a_virtual_function_writes_to_a_vm() -> None:
+    config = replace(machine(EVERYTHING_REACHABLE[-1], ALL_LISTED), devices=nvme.VIRTUAL_OPTIONS)
+    bar = device("PCIE_MMIO").base + 0x100_0000
+    with machines.boot(config) as booted:
+        booted.next_frame = booted.boot_info.split_block[0] + PAGE
+        vm = start_vm(booted, 0, {VM_RAM: assemble("wfi"), VM_RAM + PAGE: b"private"})
+        target, work = vm.pages[VM_RAM + PAGE], booted.boot_info.split_block[0] + 16 * BLOCK
+        page = nvme.bring_up_virtual(pci.function(booted, 1), work + 4 * PAGE, bar)
+        pci.Function(booted, page).enable()
+        booted.write(work, nvme.identify(work + 2 * PAGE))
+        before = booted.raw(target, PAGE)
+        nvme.ring_blindly(booted, bar, work, target)
+        assert booted.raw(target, PAGE) != before
 
 
 def test_without_a_reset_a_transfer_outlasts_its_window() -> None:

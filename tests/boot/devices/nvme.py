@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from boot.devices.bus import Registers, load, store
-from boot.devices.pci import Function, function
+from boot.devices.pci import DEVICE_CONTROL, EXPRESS, FUNCTION_RESET, Function, function
 from bulkhead.image.memory_map import PAGE, device
 
 OPTION = "nvme,serial=1"
@@ -32,8 +32,12 @@ ENTRIES, READS = 4, 3
 IDENTIFY, CONTROLLER = 6, 1
 CREATE_COMPLETION, CREATE_SUBMISSION, READ = 5, 1, 2
 CONTIGUOUS = 1
+MANAGE, RELEASE, ASSIGN, ONLINE = 0x1C, 1, 8, 9
+VIRTUAL_QUEUES, VIRTUAL_INTERRUPTS = 0, 1
 COMMAND_SIZE, COMPLETION_SIZE = 64, 16
 SECONDS = 10.0
+SOON = 0.05
+"""Seconds after which a command of its own making is done."""
 LATE = 1.5
 """Seconds after which a slow drive has served everything."""
 
@@ -107,6 +111,21 @@ class Nvme:
             )
         store(self.bus, self.base + TAIL + 8, READS)
 
+    def manage(self, queues: int, *actions: tuple[int, int, int, int]) -> None:
+        """Virtualization Management: action, controller, kind, number. The admin queues get two pages at `queues`."""
+        for page in (queues, queues + PAGE):
+            self.bus.write(page, bytes(PAGE))
+        self.start(queues, queues + PAGE)
+        for index, (action, controller, kind, number) in enumerate(actions):
+            words = (controller << 16 | kind << 8 | action, number)
+            entry = command(MANAGE, index + 1, 0, *words)
+            self.bus.write(queues + COMMAND_SIZE * index, entry)
+            self.ring()
+            done = queues + PAGE + COMPLETION_SIZE * index + 12
+            self._until(lambda done=done: load(self.bus, done) >> 16 & 1 == 1)
+            status = load(self.bus, done) >> 17
+            assert status == 0, f"action {action} for controller {controller}: status {status:#x}"
+
     def ring(self) -> None:
         """Tell the controller that one more command is in its submission queue, whoever put it there."""
         self.tail = (self.tail + 1) % ENTRIES
@@ -125,6 +144,34 @@ class Nvme:
         limit = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < limit, f"controller status {self.status:#x}"
+
+
+def bring_up_virtual(function: Function, queues: int, base: int) -> int:
+    """The first virtual function of a controller goes online, its BAR at `base`; its configuration page, whose Command
+    register it still waits for. Two pages at `queues`. Source: base specification, 5.26 and 8.26: the controller gives
+    up queues and interrupts, which takes a reset, and assigns them.
+    """
+    parent = Nvme(function)
+    parent.manage(queues, (RELEASE, 0, VIRTUAL_INTERRUPTS, 0), (RELEASE, 0, VIRTUAL_QUEUES, 0))
+    offset = next(place for kind, place in function.capabilities() if kind == EXPRESS)
+    function.set_config(offset + DEVICE_CONTROL, FUNCTION_RESET, 2)
+    parent = Nvme(function)
+    (page,) = function.virtual_functions(1, base)
+    parent.manage(
+        queues, (ASSIGN, 1, VIRTUAL_QUEUES, 2), (ASSIGN, 1, VIRTUAL_INTERRUPTS, 1), (ONLINE, 1, 0, 0)
+    )
+    return page
+
+
+def ring_blindly(bus: Registers, base: int, submission: int, completion: int) -> None:
+    """Start the controller with registers at `base` and ring for its first command, whether anybody listens or not."""
+    store(bus, base + CONFIGURATION, 0)
+    for register, address in ((SUBMISSION, submission), (COMPLETION, completion)):
+        store(bus, base + register, address, 8)
+    store(bus, base + QUEUE_SIZES, (ENTRIES - 1) << 16 | (ENTRIES - 1))
+    store(bus, base + CONFIGURATION, ENABLE)
+    store(bus, base + TAIL, 1)
+    time.sleep(SOON)
 
 
 def late_reads(bus: Registers, number: int, queues: int, target: int, close: Callable[[], object]) -> int:
