@@ -16,7 +16,7 @@ BAR = device("PCIE_MMIO").base + 0x100_0000
 @attack(
     by="device",
     against="P5",
-    refused="its configuration page is in nobody's reach: it may not master the bus, and its stream aborts",
+    refused="its configuration page is in nobody's reach, so it masters no bus; its stream aborts",
     removed=Edit(
         "engine/image/src/pcie.rs",
         "(0..).zip(&self.0).filter(|(_, listed)| **listed).map(",
