@@ -90,5 +90,7 @@ def test_extensions_at_once_come_one_after_another() -> None:
             if done[vcpu] < COUNT
         }
         vcpu = next((one for one, digest in following.items() if left[one][done[one]] == digest), None)
-        assert vcpu is not None, f"after {done} extensions of the two vCPUs nobody has gone on from there: one is lost"
+        assert vcpu is not None, (
+            f"after {done} extensions of the two vCPUs nobody has gone on from there: one is lost"
+        )
         reached, done[vcpu] = following[vcpu], done[vcpu] + 1

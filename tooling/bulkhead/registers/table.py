@@ -19,7 +19,7 @@ from bulkhead.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = shipped.table("engine/arch/registers")
-PARTS = ("usable.toml", "withheld.toml", "el2.toml", "identification.toml")
+PARTS = ("usable.toml", "withheld.toml", "el2.toml", "instructions.toml", "identification.toml")
 """Files of the table, in its order."""
 MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
 CLASSES = (
@@ -27,6 +27,7 @@ CLASSES = (
     "resident",
     "constant",
     "own",
+    "contained",
     "trapped",
     "trapped: ignored",
     "trapped: emulated",
