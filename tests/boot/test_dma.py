@@ -290,20 +290,32 @@ def test_without_a_usable_smmu_there_are_no_windows(config: QemuConfig, said: st
             assert smmu(booted, GBPA) >> 20 & 1
 
 
-def test_a_transfer_under_way_ends_before_the_window_is_closed() -> None:
-    """An emulated drive keeps the addresses of reads that it has not served yet."""
+@pytest.mark.parametrize("asleep", [False, True], ids=["at work", "asleep"])
+def test_a_transfer_under_way_ends_before_the_window_is_closed(asleep: bool) -> None:
+    """An emulated drive keeps the addresses of reads that it has not served yet, also in D3 and silent."""
     config = replace(CONFIG, devices=nvme.SLOW_OPTIONS, extra=nvme.SLOW_DRIVE)
     with machines.boot(config) as booted:
         queues, target = (booted.boot_info.split_block[0] + (16 + index) * BLOCK for index in range(2))
         for block in (queues, target):
             booted.write(block, b"touched")
             booted.ok("dma_allow", block)
-        assert nvme.late_reads(booted, 1, queues, target, lambda: booted.ok("dma_revoke", target)) == 0
+        function = pci.function(booted, 1)
+
+        def close() -> None:
+            if asleep:
+                function.sleep()
+            booted.ok("dma_revoke", target)
+            if asleep:
+                function.wake()
+
+        assert nvme.late_reads(booted, 1, queues, target, close) == 0
+        if asleep:
+            return
         # The reset has taken the function's command bits; the host sets it up anew, and it works.
-        assert pci.function(booted, 1).config(pci.COMMAND, 2) & (pci.MEMORY | pci.MASTER) == 0
+        assert function.config(pci.COMMAND, 2) & (pci.MEMORY | pci.MASTER) == 0
         booted.ok("dma_allow", target)
         booted.write(target, b"\xff" * PAGE)
-        nvme.Nvme(pci.function(booted, 1)).start_reading(queues, target)
+        nvme.Nvme(function).start_reading(queues, target)
         booted.machine.wait_until(lambda: not booted.raw(target, PAGE).strip(b"\0"), 10, "the read")
 
 

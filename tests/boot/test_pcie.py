@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fdt
 import pytest
 
 from boot import machines
 from boot.devices import edu, nvme, pci, virtio
 from boot.machines import Booted, Spoil
+from boot.trees import rewrite
 from bulkhead.image.memory_map import BLOCK, PCI_FUNCTIONS, device
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.machine.errors import LinkError
@@ -90,13 +92,44 @@ def unmapped(tree: bytearray) -> None:
     tree[:] = tree.replace(b"iommu-map\0", b"iommu-mop\0")
 
 
-@pytest.mark.parametrize(
-    ("smmu", "change", "said"),
-    [(False, None, "SMMU: there is none; no DMA"), (True, unmapped, "0 PCIe functions")],
-    ids=["no SMMU", "PCIe not behind the SMMU"],
-)
-def test_without_translation_nothing_is_mapped(smmu: bool, change: Spoil | None, said: str) -> None:
-    with machines.boot(config(*ALL, smmu=smmu), change) as booted:
+def led(*words: int) -> Spoil:
+    """The tree leads streams as listed: first function, controller (0: the SMMU), first stream, how many."""
+
+    def edit(tree: fdt.FDT) -> None:
+        controller = tree.get_property("phandle", "/smmuv3@9050000").value
+        places = [controller if word == 0 and index % 4 == 1 else word for index, word in enumerate(words)]
+        tree.set_property("iommu-map", places, "/pcie@10000000")
+
+    return rewrite(edit)
+
+
+LEADS = {
+    "not at all": unmapped,
+    "to other streams": led(0, 0, 0x100, 0x10000),
+    "to another controller": led(0, 0xDEAD, 0, 0x10000),
+    "some functions only": led(0, 0, 0, 0xFF),
+    "the second bus first": led(0x100, 0, 0x100, 0xFF00, 0, 0, 0, 0x100),
+    "cut": led(0, 0, 0),
+}
+
+
+def test_without_an_smmu_nothing_is_mapped() -> None:
+    nothing_is_mapped(config(*ALL, smmu=False), None, "SMMU: there is none; no DMA")
+
+
+@pytest.mark.parametrize("change", LEADS.values(), ids=LEADS.keys())
+def test_where_the_tree_does_not_lead_pcie_through_the_smmu_nothing_is_mapped(change: Spoil) -> None:
+    nothing_is_mapped(config(*ALL), change, "0 PCIe functions")
+
+
+def test_a_tree_that_leads_pcie_through_the_smmu_as_qemus_does() -> None:
+    with machines.boot(config(*ALL), led(0, 0, 0, 0x10000)) as booted:
+        assert "SMMU: translates for 2 PCIe functions" in booted.log()
+
+
+def nothing_is_mapped(config: QemuConfig, change: Spoil | None, said: str) -> None:
+    """On this machine the host reaches nothing of PCIe, and the log says why."""
+    with machines.boot(config, change) as booted:
         assert device_pages(booted) == set()
         assert said in booted.log()
         assert not reachable(booted, pci.page(1))

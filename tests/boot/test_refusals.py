@@ -80,6 +80,11 @@ def put(path: str, name: str, *words: int) -> Spoil:
     return rewrite(lambda tree: tree.set_property(name, list(words), path))
 
 
+def put_text(path: str, name: str, text: str) -> Spoil:
+    """With another text in a property."""
+    return rewrite(lambda tree: tree.set_property(name, text, path))
+
+
 def on_a_bus(base: int) -> Spoil:
     """With one more device, on a bus that translates nothing."""
 
@@ -207,6 +212,13 @@ TREES: dict[str, tuple[Spoil, str]] = {
     "no management UART": (remove(UART1), "UART1, the management channel, is missing"),
     "SMMU elsewhere": (reg(SMMU, (0x0907_0000, 0x2_0000)), "the SMMU is not where"),
     "PCIe elsewhere": (reg(PCIE, (0x3F00_0000, 0x100_0000)), "PCIe configuration space is not where"),
+    "two GICs": (put_text(RTC, "compatible", "arm,gic-v3"), "there are two GICs"),
+    "two timers": (put_text(RTC, "compatible", "arm,armv8-timer"), "there are two timers"),
+    "two SMMUs": (put_text(RTC, "compatible", "arm,smmu-v3"), "there are two SMMUs"),
+    "two host bridges": (
+        put_text(RTC, "compatible", "pci-host-ecam-generic"),
+        "there are two PCIe host bridges",
+    ),
     "two devices in one place": (reg(RTC, (0x0900_0000, 4096)), "two devices of the device tree overlap"),
     "a device in RAM": (reg(RTC, (RAM_BASE + 64 * MIB, 4096)), "RAM and a device overlap (0x44000000)"),
     "a device in PCIe's window": (reg(RTC, (0x2000_0000, 4096)), "two devices of the device tree overlap"),

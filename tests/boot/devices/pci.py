@@ -14,6 +14,7 @@ from bulkhead.image.memory_map import device
 IDS, COMMAND, HEADER, BAR0, CAPABILITIES = 0x00, 0x04, 0x0E, 0x10, 0x34
 MEMORY, MASTER = 2, 4
 STATUS_CAPABILITIES = 1 << 20
+POWER, ASLEEP = 0x01, 3
 MSI = 0x05
 MSI_ENABLE, MSI_64 = 1 << 16, 1 << 23
 EXPRESS, DEVICE_CONTROL, FUNCTION_RESET = 0x10, 8, 1 << 15
@@ -59,6 +60,20 @@ class Function:
     def enable(self, command: int = MEMORY | MASTER) -> None:
         """Let the function decode memory and master the bus."""
         self.set_config(COMMAND, command, 2)
+
+    def sleep(self) -> None:
+        """To D3hot (Power Management Control/Status), after it has been made silent."""
+        self.enable(0)
+        self.set_config(self._power_control, ASLEEP, 2)
+
+    def wake(self) -> None:
+        """Back to D0, and let it master the bus again."""
+        self.set_config(self._power_control, 0, 2)
+        self.enable()
+
+    @property
+    def _power_control(self) -> int:
+        return next(offset for kind, offset in self.capabilities() if kind == POWER) + 4
 
     def capabilities(self) -> Iterator[tuple[int, int]]:
         """(id, offset) of each capability."""
