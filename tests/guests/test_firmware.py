@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from boot.assembly import assemble
 from bulkhead.image import build
 from bulkhead.machine.firmware import CODE_MAX, PAYLOAD, VARIABLES, plan_firmware, read_firmware
 from bulkhead.machine.guest import MIB, RAM_BASE
@@ -249,6 +250,26 @@ def test_flash_reads_as_erased_and_loads_without_a_syndrome_are_aborted(tmp_path
     synchronous = 0x200  # from the current exception level with its own stack pointer
     image = struct.pack(f"<{len(program)}I", *program).ljust(synchronous, b"\0")
     starts_and_switches_itself_off(tmp_path, image + struct.pack(f"<{len(handler)}I", *handler))
+
+
+def test_firmware_that_crashes_is_told_from_a_kernel(tmp_path: Path) -> None:
+    words = b"\nSynchronous Exception at 0x0000000000000028\n"
+    program = """
+        adr x0, 3f
+        mov x1, #0x09000000
+    1:  ldrb w2, [x0], #1
+        cbz w2, 2f
+        str w2, [x1]
+        b 1b
+    2:  b 2b
+    3:
+    """
+    path = tmp_path / "firmware.bin"
+    path.write_bytes(assemble(program) + words + b"\0")
+    done = run("--firmware", str(path), "--cpus", "1", "--memory", "128M", "--timeout", "60")
+    assert done.returncode != 0
+    assert "its firmware crashed" in done.stderr
+    assert "--firmware uefi" in done.stderr and "--append" not in done.stderr
 
 
 def starts_and_switches_itself_off(directory: Path, image: bytes) -> None:

@@ -21,16 +21,20 @@ PANIC = re.compile(
     re.MULTILINE,
 )
 
+OF_A_KERNEL = "is this kernel meant for the platform? try another --append"
+OF_FIRMWARE = (
+    "is it meant for QEMU's machine virt? firmware that reads its flash by LDP crashes so (UEFI of Debian 12); "
+    "`--firmware uefi` does not"
+)
+
 
 class GuestDied(MachineError):
     """The guest's kernel panicked, or the engine ended the VM. `output` is all it printed."""
 
-    def __init__(self, why: str, output: bytes | bytearray) -> None:
+    def __init__(self, why: str, output: bytes | bytearray, hint: str = OF_A_KERNEL) -> None:
         text = tail(output.decode(errors="replace"))
         said = f"; its last lines:\n{text}" if text else "; it printed nothing"
-        super().__init__(
-            f"the guest died: {why}{said}", hint="is this kernel meant for the platform? try another --append"
-        )
+        super().__init__(f"the guest died: {why}{said}", hint=hint)
         self.why = why
         self.output = bytes(output)
 
@@ -77,8 +81,9 @@ class GuestConsole:
         self._checked = len(self.output)
         if panic := PANIC.search(self.output, new):
             self._last_words()
-            who = "kernel panicked" if b"Kernel" in panic[0] else "firmware crashed"
-            raise GuestDied(f"its {who}", self.output)
+            if b"Kernel" in panic[0]:
+                raise GuestDied("its kernel panicked", self.output)
+            raise GuestDied("its firmware crashed", self.output, OF_FIRMWARE)
 
     def wait_a_little(self) -> None:
         """Let the machine go on for a quarter of a second at most, as long as the guest is well."""
