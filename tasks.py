@@ -102,7 +102,7 @@ def histories(_: Context, count: int = 500, seed: int = 0, replay: str = "") -> 
 @command(
     calls="on the host backend, compared with the specification",
     seed="number that the choices of calls, histories and steps follow from",
-    storms="lifecycle storms from four CPUs at once, in QEMU",
+    storms="lifecycle storms from four CPUs at once, in QEMU; if any, also sixteen busy VMs on all models",
     histories="histories of several CPUs at once, in QEMU",
     booted="steps on the booted engine in QEMU, compared with the specification",
 )

@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--backend", dest="bulkhead_backend", choices=machines, help="the same as --bulkhead-backend"
     )
     help = (
-        "so many lifecycle storms, less those that an earlier run with this engine has done (default: a few)"
+        "so many lifecycle storms, less those that an earlier run with this engine has done (default: a few), "
+        "and sixteen busy VMs on each model with each number of CPUs (default: one number for each)"
     )
     parser.addoption("--storms", type=int, default=0, help=help)

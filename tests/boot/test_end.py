@@ -103,9 +103,17 @@ def frames_of_vms(booted: Booted) -> list[int]:
         return [view.frame_address(frame) for slot in view.live_vms() for frame in view.frames_of(slot)]
 
 
-@pytest.mark.parametrize("function", ["PSCI_SYSTEM_OFF", "PSCI_SYSTEM_RESET"])
-def test_nothing_of_running_vms_is_left(function: str) -> None:
-    with machines.boot(QemuConfig(kernel=machines.image(), cpus=CPUS)) as booted:
+@pytest.mark.parametrize(
+    ("function", "model"),
+    [
+        ("PSCI_SYSTEM_OFF", "neoverse-n1"),
+        ("PSCI_SYSTEM_RESET", "neoverse-v1"),
+        ("PSCI_SYSTEM_OFF", "neoverse-n2"),
+        ("PSCI_SYSTEM_RESET", "max"),
+    ],
+)
+def test_nothing_of_running_vms_is_left(function: str, model: str) -> None:
+    with machines.boot(QemuConfig(kernel=machines.image(), cpus=CPUS, cpu_model=model)) as booted:
         booted.next_frame = booted.boot_info.split_block[0] + PAGE
         kept: list[bytes] = []
         for cpu in range(1, CPUS):

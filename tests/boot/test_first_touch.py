@@ -114,9 +114,11 @@ def scan(booted: Booted, cpus: int) -> list[int]:
     return [result & (1 << 63) - 1 for result in results]
 
 
-@pytest.mark.parametrize("cpus", [1, 4])
-def test_nothing_of_before_the_boot_is_seen(cpus: int) -> None:
-    config = QemuConfig(kernel=machines.image(), cpus=cpus, memory=MEMORY)
+@pytest.mark.parametrize(
+    ("cpus", "model"), [(1, "neoverse-n1"), (4, "neoverse-v1"), (2, "neoverse-n2"), (8, "max")]
+)
+def test_nothing_of_before_the_boot_is_seen(cpus: int, model: str) -> None:
+    config = QemuConfig(kernel=machines.image(), cpus=cpus, memory=MEMORY, cpu_model=model)
     with machines.boot(config, before=spoil) as booted:
         ram = RamSnapshot(booted.machine.ram, RAM_BASE, MEMORY)
         with stopped_view(booted.machine, booted.symbols) as view:

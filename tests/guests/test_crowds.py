@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -27,7 +28,17 @@ pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
 
 SECONDS = 120.0
 VMS, VCPUS = 16, 8
-MODELS = [("neoverse-n1", 1), ("neoverse-v1", 2), ("neoverse-n2", 8), ("max", 4)]
+MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
+CPUS = (1, 2, 8, 4)
+"""Of the machine. Each model has the number in its place; `inv soak` tries each with all."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Models and numbers of CPUs."""
+    if "model" in metafunc.fixturenames:
+        full = metafunc.config.getoption("--storms")
+        grid = product(MODELS, CPUS) if full else zip(MODELS, CPUS, strict=True)
+        metafunc.parametrize(("model", "cpus"), grid)
 
 
 @contextlib.contextmanager
@@ -83,7 +94,6 @@ def whole_blocks(host: Hypervisor) -> list[int]:
     return [owners.count(vm) for vm in range(VMS)]
 
 
-@pytest.mark.parametrize(("model", "cpus"), MODELS)
 def test_sixteen_vms_of_eight_vcpus(model: str, cpus: int) -> None:
     with machine(cpus, model) as host:
         free = host.shim.ping().free_frames

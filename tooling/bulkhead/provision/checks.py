@@ -230,10 +230,12 @@ def _pytest(fast: bool, backend: str) -> Step:
 
 
 def storms(count: int) -> None:
-    """So many lifecycle storms on the booted engine, less those already done with it. Raises CheckFailed."""
+    """So many lifecycle storms on the booted engine, less those already done with it; then sixteen busy VMs on each
+    model with each number of CPUs. Raises CheckFailed."""
     qemu.ensure()
-    command = [sys.executable, "-m", "pytest", "-v", "tests/boot/test_storms.py", f"--storms={count}"]
-    _run_all([Step("storms", command, TEST_SECONDS)], "soak")
+    command = [sys.executable, "-m", "pytest", "-v", f"--storms={count}"]
+    tests = {"storms": "tests/boot/test_storms.py", "crowds": "tests/guests/test_crowds.py"}
+    _run_all([Step(name, [*command, path], TEST_SECONDS) for name, path in tests.items()], "soak")
 
 
 # --- clean ----------------------------------------------------------------------------------------------------------
