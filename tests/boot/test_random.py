@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from boot import machines
 from boot.assembly import assemble
 from boot.machines import Booted, Spoil
-from boot.rig import PAGE, VM_RAM, start_vm
+from boot.rig import EXITS, PAGE, VM_RAM, start_vm
 from boot.test_psci import program_cpu_off, split_frame
 from boot.trees import rebooting, rewrite
 from bulkhead import abi
@@ -36,6 +37,24 @@ ASK = f"""
     stp x2, x3, [x9, #16]
 1:  wfi
     b 1b
+"""
+
+
+DRAWS, DRAWN_PAGES = 2048, 12  # of 24 bytes
+# A VM that fills its second page and those behind it with the words of so many answers.
+FILL = f"""
+    ldr x9, ={VM_RAM + PAGE:#x}
+    mov x10, #{DRAWS}
+1:  ldr x0, ={IDS["TRNG_RND64"]:#x}
+    mov x1, #192
+    hvc #0
+    cbnz x0, 1b
+    stp x1, x2, [x9], #16
+    str x3, [x9], #8
+    subs x10, x10, #1
+    b.ne 1b
+2:  wfi
+    b 2b
 """
 
 
@@ -214,6 +233,27 @@ def test_numbers_differ_between_calls_cpus_vms_and_boots(model: str, source: str
     )
     # 3072 bits, each 0 or 1 with the same chance: ten standard deviations around the mean.
     assert abs(sum(word.bit_count() for word in words) - 1536) < 277
+
+
+@pytest.mark.parametrize("model", ["neoverse-n1", "max"])
+def test_many_numbers_look_random(model: str) -> None:
+    """Frequency, runs and bytes (NIST SP 800-22, 2.1 and 2.3; Pearson's chi-squared), each as rare as one in 10^9."""
+    with machines.boot(QemuConfig(kernel=machines.image(), cpu_model=model, cpus=1)) as booted:
+        booted.next_frame = booted.boot_info.split_block[0] + PAGE
+        places = [VM_RAM + PAGE * (1 + number) for number in range(DRAWN_PAGES)]
+        vm = start_vm(booted, 0, {VM_RAM: assemble(FILL)} | dict.fromkeys(places, b""))
+        assert vm.run_on()[0] == EXITS["WFI"]
+        data = b"".join(vm.memory(place, PAGE) for place in places)
+    assert len(data) == DRAWS * 24
+    words = [data[start : start + 8] for start in range(0, len(data), 8)]
+    assert len(set(words)) == len(words)
+    bits, size = int.from_bytes(data, "little"), 8 * len(data)
+    deviation = math.sqrt(size) / 2
+    assert abs(bits.bit_count() - size / 2) < 6.1 * deviation, "ones and zeros"
+    assert abs((bits ^ bits >> 1).bit_count() - size / 2) < 6.1 * deviation, "changes between neighbours"
+    expected = len(data) / 256
+    chi_squared = sum((data.count(value) - expected) ** 2 / expected for value in range(256))
+    assert 140 < chi_squared < 410, "bytes, 255 degrees of freedom"
 
 
 def test_without_a_source_there_are_no_calls() -> None:
