@@ -174,11 +174,16 @@ def ask(booted: Booted, name: str, *arguments: int, cpu: int = 0) -> list[int]:
     return [int(value) for value in answer[:4]]
 
 
-def of_a_vm(booted: Booted, slot: int) -> tuple[int, ...]:
-    """What a VM in `slot` gets: three words."""
+def asked_by_a_vm(booted: Booted, slot: int) -> list[int]:
+    """What a VM in `slot` gets: the status and three words."""
     vm = start_vm(booted, slot, {VM_RAM: assemble(ASK), VM_RAM + PAGE: b""})
     vm.run()
-    status, *words = memoryview(vm.memory(VM_RAM + PAGE, 32)).cast("Q")
+    return memoryview(vm.memory(VM_RAM + PAGE, 32)).cast("Q").tolist()
+
+
+def of_a_vm(booted: Booted, slot: int) -> tuple[int, ...]:
+    """The three words."""
+    status, *words = asked_by_a_vm(booted, slot)
     assert status == 0
     return tuple(words)
 
@@ -262,3 +267,5 @@ def test_without_a_source_there_are_no_calls() -> None:
         assert "random numbers: none" in booted.log()
         for name in ("TRNG_VERSION", "TRNG_FEATURES", "TRNG_GET_UUID", "TRNG_RND32", "TRNG_RND64"):
             assert ask(booted, name, 64)[0] == NOT_SUPPORTED
+        booted.next_frame = booted.boot_info.split_block[0] + PAGE
+        assert asked_by_a_vm(booted, 0)[:2] == [NOT_SUPPORTED, 192], "a VM gets no numbers either"
