@@ -16,10 +16,9 @@ from bulkhead.conformance import Vm
     ),
 )
 def carry_out(arena: Arena) -> None:
-    victim = arena.victim()
-    assert arena.status("vm_destroy", vm=victim.slot) == "BAD_STATE", "a living VM has lost its slot"
+    victim, begun = arena.victim(), Vm(arena.machine, 1)
+    answer = arena.status("vm_destroy", vm=begun.slot)
+    assert answer == "BAD_STATE", f"a VM under construction has lost its slot: {answer}"
+    answer = arena.status("vm_destroy", vm=victim.slot)
+    assert answer == "BAD_STATE", f"a living VM has lost its slot: {answer}"
     assert victim.run().name == "WFI"
-    begun = Vm(arena.machine, 1)
-    assert arena.status("vm_destroy", vm=begun.slot) == "BAD_STATE", (
-        "a VM under construction has lost its slot"
-    )

@@ -69,13 +69,15 @@ Boot = Callable[[Images, Machine], AbstractContextManager[Ground]]
 
 
 def shipped(attacks: Sequence[Attack]) -> list[Job]:
-    """All attacks on the shipped image, split so that no worker waits for the other."""
+    """All attacks on the shipped image, split so that no worker waits for the other. Machines that few attacks need
+    come first: who shows results by name has them when their turn comes.
+    """
     jobs = []
     for machine in dict.fromkeys(one.machine for one in attacks):
         group = [one for one in attacks if one.machine == machine]
         parts = [group[start::WORKERS] for start in range(WORKERS)]
         jobs += [Job(machine, (), tuple(part)) for part in parts if part]
-    return jobs
+    return sorted(jobs, key=lambda job: len(job.attacks))
 
 
 def weakened(attacks: Sequence[Attack]) -> list[Job]:
