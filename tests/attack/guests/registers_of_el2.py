@@ -14,8 +14,8 @@ OPERATIONS = (
     "at s12e1r, x0",
     "mrs x0, mdcr_el2",
     "msr sp_el1, x0",
-    "eret_el2",
-)[:-1]
+)
+SKIP = "mrs x0, elr_el1\n add x0, x0, #4\n msr elr_el1, x0\n eret"
 
 
 @attack(
@@ -25,8 +25,10 @@ OPERATIONS = (
     irremovable="the architecture refuses by itself",
 )
 def carry_out(arena: Arena) -> None:
-    for slot, operation in enumerate(OPERATIONS):
-        program = f"mov x0, #0\n {operation}\n mov x0, #0xbad\n report x0"
-        victim = arena.victim(program, slot=slot, handler="mrs x0, esr_el1\n report x0")
-        syndrome = victim.reports()[0]
-        assert syndrome >> 26 == 0 and syndrome & 1 << 25, f"`{operation}` by a VM: {syndrome:#x}"
+    tries = "\n".join(f"mov x0, #0\n {operation}" for operation in OPERATIONS)
+    victim = arena.victim(f"{tries}\n 1: wfi\n b 1b", handler=f"mrs x1, esr_el1\n report x1\n {SKIP}")
+    for operation in OPERATIONS:
+        exit_ = victim.run()
+        syndrome = exit_.data[2] if exit_.name == "MMIO_WRITE" else None
+        assert syndrome == 1 << 25, f"`{operation}` by a VM: {exit_}"
+    assert victim.run().name == "WFI"

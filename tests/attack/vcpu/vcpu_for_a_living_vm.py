@@ -1,4 +1,4 @@
-"""The host adds a vCPU to a VM that is sealed."""
+"""The host adds a vCPU to a VM that is sealed, or to one that it has killed."""
 
 from attack.arena import Arena
 from bulkhead.attack import Edit, attack
@@ -15,7 +15,10 @@ from bulkhead.attack import Edit, attack
     ),
 )
 def carry_out(arena: Arena) -> None:
-    victim = arena.victim()
-    arena.machine.ok("vcpu_put")
-    answer = arena.status("vcpu_create", vm=victim.slot, index=0, frame=arena.take())
-    assert answer == "BAD_STATE", f"vcpu_create for a sealed VM answers {answer}"
+    victim, dead = arena.victim(), arena.victim(slot=1)
+    dead.vm.kill()
+    arena.machine.ok("reclaim", frame=dead.context)
+    for vm in (dead, victim):
+        answer = arena.status("vcpu_create", vm=vm.slot, index=0, frame=arena.take())
+        assert answer == "BAD_STATE", f"vcpu_create for a VM that is not under construction answers {answer}"
+    assert victim.run().name == "WFI"
