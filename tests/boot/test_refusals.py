@@ -212,6 +212,18 @@ TREES: dict[str, tuple[Spoil, str]] = {
     "no management UART": (remove(UART1), "UART1, the management channel, is missing"),
     "SMMU elsewhere": (reg(SMMU, (0x0907_0000, 0x2_0000)), "the SMMU is not where"),
     "PCIe elsewhere": (reg(PCIE, (0x3F00_0000, 0x100_0000)), "PCIe configuration space is not where"),
+    "virtio elsewhere": (
+        reg("/virtio_mmio@a000000", (0x0A00_4000, 0x200)),
+        "a virtio transport is not where",
+    ),
+    "virtio between two places": (
+        rewrite(lambda tree: tree.set_property("reg", [0, 0x0A00_3F00, 0, 0x80], "/virtio_mmio@a003e00")),
+        "a virtio transport is not where",
+    ),
+    "virtio without a place": (
+        rewrite(lambda tree: tree.remove_property("reg", "/virtio_mmio@a000000")),
+        "a virtio transport is not where",
+    ),
     "two GICs": (put_text(RTC, "compatible", "arm,gic-v3"), "there are two GICs"),
     "two timers": (put_text(RTC, "compatible", "arm,armv8-timer"), "there are two timers"),
     "two SMMUs": (put_text(RTC, "compatible", "arm,smmu-v3"), "there are two SMMUs"),

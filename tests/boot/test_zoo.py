@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
+from pathlib import Path
+
 import pytest
 
 from boot import machines
-from boot.devices import edu, nvme, pci
+from boot.devices import edu, nvme, pci, virtio
 from boot.devices.bus import load
 from boot.machines import Booted
 from bulkhead.image.memory_map import BLOCK, device
+from bulkhead.image.variant import Edit, build_variant
 from bulkhead.inspect import checks
 from bulkhead.inspect.engine import stopped_view
 from bulkhead.machine.errors import LinkError
-from bulkhead.machine.qemu import QemuConfig, QemuMachine
+from bulkhead.machine.qemu import MIB, RAM_BASE, QemuConfig, QemuMachine
 
 pytestmark = pytest.mark.qemu
 
@@ -127,6 +133,38 @@ def test_an_iommu_of_virtio_is_no_smmu() -> None:
         assert "SMMU: there is none; no DMA" in booted.log()
         assert pci_mappings(booted) == set()
         assert booted.ok("features")[0] & 1 == 0
+
+
+def packet_arrives(image: Path, directory: Path) -> bool:
+    """Firmware leaves a virtio network device with a buffer to fill, past the SMMU; a packet comes when the host runs.
+    Whether it is written to RAM.
+    """
+    queue, buffer = RAM_BASE + 192 * MIB, RAM_BASE + 200 * MIB
+    ends = [f"{which}.type=unix,{which}.path={directory}/{which}" for which in ("local", "remote")]
+    extra = ("-netdev", f"dgram,id=net,{','.join(ends)}", "-device", "virtio-net-device,netdev=net")
+
+    def leave_running(machine: QemuMachine) -> None:
+        network = virtio.Mmio(machines.Outside(machine), kind=virtio.NETWORK)
+        network.start(queue).offer(buffer, 2048)
+
+    config = QemuConfig(kernel=image, cpus=1, memory=512 * MIB, extra=(*extra, *virtio.MODERN_MMIO))
+    with (
+        machines.boot(config, before=leave_running) as booted,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire,
+    ):
+        wire.sendto(b"\xff" * 64, f"{directory}/local")
+        time.sleep(0.3)
+        return any(os.pread(booted.machine.ram, 2048, buffer - RAM_BASE))
+
+
+def test_what_firmware_left_with_virtio_is_not_used(tmp_path: Path) -> None:
+    assert not packet_arrives(machines.image(), tmp_path)
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_reset_virtio_has_it_served(tmp_path: Path) -> None:
+    left = Edit("engine/image/src/boot.rs", "virtio::reset(machine.devices.virtio)?", "virtio::reset(0)?")
+    assert packet_arrives(build_variant([left]).image, tmp_path)
 
 
 def test_a_gic_without_its() -> None:

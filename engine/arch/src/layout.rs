@@ -50,6 +50,8 @@ pub const GICR: u64 = 0xa000_080a_0000;
 pub const UART0: u64 = 0xa000_0900_0000;
 /// Virtual address of SMMU.
 pub const SMMU: u64 = 0xa000_0905_0000;
+/// Virtual address of VIRTIO_MMIO.
+pub const VIRTIO_MMIO: u64 = 0xa000_0a00_0000;
 /// Virtual address of PCIE_ECAM.
 pub const PCIE_ECAM: u64 = 0xa040_1000_0000;
 /// Distance of two redistributors: RD_base and SGI_base frame (IHI 0069 section 12.10).

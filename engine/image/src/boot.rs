@@ -19,7 +19,7 @@ use crate::platform;
 use crate::start::{IMAGE_FILE_SIZE, run_cpu};
 use crate::tables::{Access, BLOCK, PAGE, Tables, View};
 use crate::time::{Stage, mark, now};
-use crate::{gic, host_program, log as log_ring, psci, seed, smmu, stop, uart};
+use crate::{gic, host_program, log as log_ring, psci, seed, smmu, stop, uart, virtio};
 
 unsafe extern "C" {
     static __image_end: u8;
@@ -86,6 +86,7 @@ fn prepare(load: u64, tree: u64, tables: &mut Tables) -> Result<u64, Refusal> {
     if machine.devices.has_its {
         gic::close_its()?;
     }
+    virtio::reset(machine.devices.virtio)?;
     memory::record_blocks(&plan, tables);
     let root = physical(HOST_ROOT.address(), load);
     host_stage2::build(&plan, root, reserved.host_level2, cpus, tables);

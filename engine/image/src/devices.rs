@@ -12,6 +12,7 @@ use crate::device_tree::{Refusal, is_memory};
 use crate::fdt::Node;
 use crate::memory::{end, overlap};
 use crate::platform::{self, Device};
+use crate::virtio::STRIDE;
 
 /// Most ranges of device addresses in the tree.
 const REGIONS: usize = 96;
@@ -27,6 +28,8 @@ pub struct Devices {
     pub has_smmu: bool,
     /// An interrupt translation service of the GIC.
     pub has_its: bool,
+    /// Transports of virtio, a bit each.
+    pub virtio: u32,
     /// A PCIe host bridge.
     pub has_pcie: bool,
     /// The SMMU sees every function of bus 0, under its number as stream.
@@ -61,7 +64,9 @@ pub fn check(root: Node<'_>, ram: &[Range], cpus: usize) -> Result<Devices, Refu
         return Err("PCIe's memory window is not where the engine expects it: 0x10000000".into());
     }
     let pcie_behind_smmu = pcie.zip(smmu).is_some_and(|(pcie, smmu)| is_translated(pcie, smmu));
-    Ok(Devices { has_smmu: smmu.is_some(), has_its: its.is_some(), has_pcie: pcie.is_some(), pcie_behind_smmu })
+    let virtio = transports(root)?;
+    let (has_smmu, has_its, has_pcie) = (smmu.is_some(), its.is_some(), pcie.is_some());
+    Ok(Devices { has_smmu, has_its, virtio, has_pcie, pcie_behind_smmu })
 }
 
 /// No two devices share an address, and none lies in RAM or in PCIe's window; nor does RAM lie where the platform has
@@ -169,6 +174,22 @@ fn only<'a>(root: Node<'a>, kind: &str, several: &'static str) -> Result<Option<
     let mut found = root.children().filter(|node| node.is(kind));
     let first = found.next();
     if found.next().is_some() { Err(several.into()) } else { Ok(first) }
+}
+
+/// The transports of virtio that are there, a bit each.
+fn transports(root: Node<'_>) -> Result<u32, &'static str> {
+    const ELSEWHERE: &str = "a virtio transport is not where the engine expects it: 0xa000000 to 0xa003fff";
+    let space = range(&platform::VIRTIO_MMIO);
+    let mut found = 0;
+    for node in root.children().filter(|node| node.is("virtio,mmio")) {
+        let region = root.cell_sizes().and_then(|cells| node.regions(cells)?.next()).ok_or(ELSEWHERE)?;
+        let offset = region.base.checked_sub(space.base).filter(|offset| offset % STRIDE == 0).ok_or(ELSEWHERE)?;
+        if end(region) > end(space) || region.size < STRIDE {
+            return Err(ELSEWHERE);
+        }
+        found |= 1 << (offset / STRIDE);
+    }
+    Ok(found)
 }
 
 /// Whether a host bridge forwards the engine's window of 32-bit memory (space code 2).

@@ -32,3 +32,4 @@ mod stop;
 mod tables;
 mod time;
 mod uart;
+mod virtio;

@@ -9,7 +9,6 @@
 //! - FW_CFG 0x9020000..0x9021000: its DMA register writes to any RAM.
 //! - GPIO 0x9030000..0x9031000: power button; not needed.
 //! - SMMU_REST 0x9051000..0x9070000: the SMMU's other pages: its event queue is not in use.
-//! - VIRTIO_MMIO 0xa000000..0xa004000: these transports are bus masters outside the SMMU.
 //! - PLATFORM_BUS 0xc000000..0xe000000: whatever is plugged there is a bus master.
 //! - PCIE_MMIO_END 0x3ee00000..0x3eff0000: less than a block: not needed.
 //! - PCIE_PIO 0x3eff0000..0x3f000000: not needed.
@@ -47,6 +46,9 @@ pub const UART1: Device = Device { base: 0x904_0000, size: 0x1000, stride: 0 };
 /// SMMU: decides which RAM each bus master reaches; page 0 only.
 pub const SMMU: Device = Device { base: 0x905_0000, size: 0x1000, stride: 0 };
 
+/// VIRTIO_MMIO: reset: these transports are bus masters outside the SMMU.
+pub const VIRTIO_MMIO: Device = Device { base: 0xa00_0000, size: 0x4000, stride: 0 };
+
 /// PCIE_MMIO: BARs: only listed functions decode anything there.
 pub const PCIE_MMIO: Device = Device { base: 0x1000_0000, size: 0x2ee0_0000, stride: 0 };
 
@@ -54,7 +56,7 @@ pub const PCIE_MMIO: Device = Device { base: 0x1000_0000, size: 0x2ee0_0000, str
 pub const PCIE_ECAM: Device = Device { base: 0x40_1000_0000, size: 0x1000_0000, stride: 0 };
 
 /// What the engine reaches.
-pub const ENGINE_DEVICES: [Device; 7] = [GICD, GIC_ITS, GICR_RD, GICR_SGI, UART0, SMMU, PCIE_ECAM];
+pub const ENGINE_DEVICES: [Device; 8] = [GICD, GIC_ITS, GICR_RD, GICR_SGI, UART0, SMMU, VIRTIO_MMIO, PCIE_ECAM];
 
 /// What the host reaches.
 pub const HOST_DEVICES: [Device; 3] = [GICD, GICR_SGI, UART1];

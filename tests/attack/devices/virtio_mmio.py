@@ -13,8 +13,8 @@ from bulkhead.conformance.backends.backend import PAGE
     refused="the transports are in nobody's reach",
     removed=Edit(
         "tooling/bulkhead/image/memory_map.py",
-        "0x0A00_0000, 0x4000, Use.WITHHELD",
-        "0x0A00_0000, 0x4000, Use.HOST",
+        "0x0A00_0000, 0x4000, Use.ENGINE",
+        "0x0A00_0000, 0x4000, Use.BOTH",
     ),
     machine=DEVICES,
 )

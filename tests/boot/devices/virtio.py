@@ -16,7 +16,7 @@ from bulkhead.image.memory_map import device
 PCI_OPTION, MMIO_OPTION = "virtio-rng-pci", "virtio-rng-device"
 MODERN_MMIO = ("-global", "virtio-mmio.force-legacy=false")
 VENDOR = 0x1AF4
-ENTROPY = 4
+NETWORK, ENTROPY = 1, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK = 1, 2, 4, 8
 VERSION_1_HIGH = 1
 """Bit 32 of the features: VIRTIO_F_VERSION_1."""
@@ -97,12 +97,14 @@ class Pci:
 
 
 class Mmio:
-    """The entropy source on an MMIO transport: the first of `transport`s that has one."""
+    """The entropy source, or another kind of device, on an MMIO transport: the first that has one."""
 
-    def __init__(self, bus: Registers, base: int = device("VIRTIO_MMIO").base) -> None:
+    def __init__(
+        self, bus: Registers, base: int = device("VIRTIO_MMIO").base, *, kind: int = ENTROPY
+    ) -> None:
         self.bus = bus
         places = [base + STRIDE * index for index in range(TRANSPORTS)]
-        self.base = next(place for place in places if load(bus, place + 0x08) == ENTROPY)
+        self.base = next(place for place in places if load(bus, place + 0x08) == kind)
 
     def start(self, page: int) -> Queue:
         """Reset, negotiate VERSION_1 alone, and use the zeroed page as queue 0."""

@@ -106,7 +106,7 @@ VIRT = (
     Device("UART1", 0x0904_0000, 0x1000, Use.HOST, "management channel (PL011, no DMA)"),
     Device("SMMU", 0x0905_0000, 0x1000, Use.ENGINE, "decides which RAM each bus master reaches; page 0 only"),
     Device("SMMU_REST", 0x0905_1000, 0x1_F000, Use.WITHHELD, "the SMMU's other pages: its event queue is not in use"),
-    Device("VIRTIO_MMIO", 0x0A00_0000, 0x4000, Use.WITHHELD, "these transports are bus masters outside the SMMU"),
+    Device("VIRTIO_MMIO", 0x0A00_0000, 0x4000, Use.ENGINE, "reset: these transports are bus masters outside the SMMU"),
     Device("PLATFORM_BUS", 0x0C00_0000, 0x0200_0000, Use.WITHHELD, "whatever is plugged there is a bus master"),
     Device("PCIE_MMIO", 0x1000_0000, 0x2EE0_0000, Use.PCI, "BARs: only listed functions decode anything there"),
     Device("PCIE_MMIO_END", 0x3EE0_0000, 0x1F_0000, Use.WITHHELD, "less than a block: not needed"),
