@@ -83,7 +83,7 @@ class Cpu:
         """As QEMU describes it to gdb. KeyError for a register that the table does not know."""
         encodings = {}
         for name in stub.system_registers():
-            found = sweep.TABLE.from_qemu(name)
+            found = sweep.TABLE.from_qemu(name, model)
             if found is None:
                 raise KeyError(name)
             encodings[found[1]] = name

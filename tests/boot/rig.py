@@ -81,11 +81,12 @@ def booted(
     icount: bool = False,
     cpu_model: str = "neoverse-n1",
     extra: tuple[str, ...] = (),
+    options: str = "",
     image: Path | None = None,
 ) -> Iterator[Rig]:
     """Boots the payload image, or another one with the payload; the machine ends with the block."""
     image = image or build.build("pinned", "payload").image
-    config = QemuConfig(kernel=image, icount=icount, cpu_model=cpu_model, extra=extra)
+    config = QemuConfig(kernel=image, icount=icount, cpu_model=cpu_model, extra=extra, options=options)
     with QemuMachine(config, say=print) as machine:
         link = Link(machine.link, machine.wait_until)
         link.event("ready")
@@ -143,15 +144,21 @@ def start_vm(rig: Rig, slot: int, pages: Mapping[int, bytes], vcpus: int = 1, co
 def host_pages(rig: Rig) -> Iterator[tuple[int, bytes]]:
     """Address and content of every page of the host's and the VMs' RAM that is not zero."""
     info = BootInfo.decode(rig.read(rig.link.call("ping")["boot_info"], BOOT_INFO.size))
-    for base, size in info.host_ram:
-        place, end = base - RAM_BASE, base - RAM_BASE + size
-        while place < end:
-            try:
-                start = os.lseek(rig.machine.ram, place, os.SEEK_DATA)
-            except OSError:  # no data from here on
-                break
-            place = os.lseek(rig.machine.ram, start, os.SEEK_HOLE)
-            for offset in range(start, min(place, end), PAGE):
-                data = os.pread(rig.machine.ram, PAGE, offset)
-                if data.strip(b"\0"):
-                    yield RAM_BASE + offset, data
+    ranges = [range(base, base + size) for base, size in info.host_ram]
+    for base, data in allocated(rig):
+        for offset in range(0, len(data), PAGE):
+            page = data[offset : offset + PAGE]
+            if page.strip(b"\0") and any(base + offset in one for one in ranges):
+                yield base + offset, page
+
+
+def allocated(rig: Rig) -> Iterator[tuple[int, bytes]]:
+    """Address and content of each part of RAM, whoever owns it, that was ever written."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(rig.machine.ram, end, os.SEEK_DATA)
+        except OSError:  # no data from here on
+            return
+        end = os.lseek(rig.machine.ram, start, os.SEEK_HOLE)
+        yield RAM_BASE + start, os.pread(rig.machine.ram, end - start, start)

@@ -24,6 +24,8 @@ from bulkhead.registers.table import MODELS
 pytestmark = pytest.mark.qemu
 STANDARDS = {line.name: line.id for line in abi.load().standards}
 OFF = 1
+OPTIONS = {"max": "mte=on"}
+"""Properties of the machine: with memory for tags the CPU has all registers of memory tagging."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Seen:
 @pytest.fixture(scope="module", params=MODELS)
 def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
     """One machine for each CPU model."""
-    with booted(cpu_model=request.param) as rig:
+    with booted(cpu_model=request.param, options=OPTIONS.get(request.param, "")) as rig:
         yield Seen(request.param, rig, leaks.observe(rig, request.param))
 
 
@@ -110,7 +112,10 @@ RUN_AND_GO_OFF = """
     hvc     #0
     cbnz    x0, 2f
     cbz     x1, 1b                   // an interrupt of the host
-2:  ldr     x0, =0x84000002          // CPU_OFF
+2:  ldr     x1, ={done:#x}
+    mov     x0, #1
+    str     x0, [x1]
+    ldr     x0, =0x84000002          // CPU_OFF
     hvc     #0
     .ltorg
 """
@@ -118,9 +123,11 @@ RUN_AND_GO_OFF = """
 
 def run_on_a_cpu_that_goes_off(rig: Rig, vcpu: int) -> None:
     """CPU 1 is turned on, runs the vCPU to an exit, and goes off with it."""
-    program = rig.take()
-    rig.write(program, assemble(RUN_AND_GO_OFF.format(run=everything.RUN, vcpu=vcpu)))
+    program, done = rig.take(), rig.take()
+    rig.write(done, bytes(8))
+    rig.write(program, assemble(RUN_AND_GO_OFF.format(run=everything.RUN, vcpu=vcpu, done=done)))
     assert standard(rig, "PSCI_CPU_ON", 1, program) == 0
+    rig.machine.wait_until(lambda: any(rig.read(done, 8)), 20, "the vCPU's exit on CPU 1")
     rig.machine.wait_until(lambda: standard(rig, "PSCI_AFFINITY_INFO", 1) == OFF, 10, "CPU 1 to go off")
 
 

@@ -55,7 +55,7 @@ def test_every_register_of_the_cpu_is_in_the_table(model: str) -> None:
     with QemuMachine(QemuConfig(kernel=image, cpu_model=model, halted=True)) as machine:
         names = GdbStub(machine.gdb, machine.wait_until).system_registers()
     assert len(names) > 200
-    unknown = [name for name in names if TABLE.from_qemu(name) is None]
+    unknown = [name for name in names if TABLE.from_qemu(name, model) is None]
     assert not unknown
 
 

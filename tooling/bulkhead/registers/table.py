@@ -185,10 +185,11 @@ class Table:
             found.update(dict.fromkeys(register.encodings(), register))
         return found
 
-    def from_qemu(self, name: str) -> tuple[Register, Encoding] | None:
-        """The line and the register that QEMU calls so; it marks reserved ID registers by a suffix."""
+    def from_qemu(self, name: str, model: str = "") -> tuple[Register, Encoding] | None:
+        """The line and the register that QEMU's model calls so; it marks reserved ID registers by a suffix."""
         name = name.removesuffix("_RESERVED")
-        return self._by_name.get(self.qemu.get(name, name)) or self._capitals.get(name)
+        known = self.qemu.get(f"{model} {name}") or self.qemu.get(name, name)
+        return self._by_name.get(known) or self._capitals.get(name)
 
     @cached_property
     def _capitals(self) -> dict[str, tuple[Register, Encoding]]:
