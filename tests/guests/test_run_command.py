@@ -174,13 +174,15 @@ def test_a_flat_binary_that_switches_itself_off(mark: dict[str, str], tmp_path: 
 
 
 def test_a_guest_that_never_answers_runs_out_of_time(mark: dict[str, str], tmp_path: Path) -> None:
-    program = flat_binary(tmp_path / "loop.bin", 0x14000000)  # b .
+    # movz x0, #0xc00, lsl #16; ldr w1, [x0]; b .
+    program = flat_binary(tmp_path / "loop.bin", 0xD2A18000, 0xB9400001, 0x14000000)
     begin = time.monotonic()
     done = run(
         mark, "--kernel", str(program), "--load-address", "0x40080000", "--memory", "64M", "--script", "true",
         "--timeout", "8",
     )  # fmt: skip
     assert done.returncode == 5
+    assert "the hypervisor said: VM 0: load of 4 bytes at 0xc000000, where nothing is" in done.stderr
     assert "--timeout" in done.stderr
     assert time.monotonic() - begin < 60
 

@@ -33,6 +33,7 @@ from bulkhead.report.run import Reporter
 SILENCE_SECONDS = 15.0  # after which a guest that shows no prompt is taken to listen
 PROMPT = re.compile(rb"[#$>] (\x1b\[6n)?$")  # at the end of the output; BusyBox asks for the cursor behind it
 PROMPT_SPAN = 16
+LAST_LINES = 4  # of the hypervisor's log, shown when a run has failed
 LEAVING_SECONDS = 30.0  # for a piped session to run its last commands after the end of its input
 
 
@@ -178,7 +179,12 @@ def _running(spec: MachineSpec, guest: Guest, reporter: Reporter, result: RunRes
     start = time.monotonic()
     with hypervisor(spec, guest.store(), reporter.verbose_line) as host:
         result.seconds["boot"] = time.monotonic() - start
-        yield host
+        try:
+            yield host
+        except BulkheadError:
+            for line in host.shim.log_lines[-LAST_LINES:]:
+                reporter.say(f"the hypervisor said: {line}")
+            raise
 
 
 def _guest_life(

@@ -58,7 +58,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
         if not self._json:
-            self._console.print(f"bulkhead: {text}", soft_wrap=True)
+            self._console.print(f"bulkhead: {text}", markup=False, soft_wrap=True)
 
     def verbose_line(self, line: str) -> None:
         """A line for those who want to see everything, unbroken so that it can be pasted."""
