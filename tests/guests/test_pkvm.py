@@ -28,7 +28,8 @@ from guests.conftest import BOOT_SECONDS, DISK_IMAGE, READY
 from guests.puppet import PAGE
 from guests.test_secrets import make_secret
 
-pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow]
+# A kernel that the cache lacks is built first.
+pytestmark = [pytest.mark.qemu, pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCRIPT_SECONDS = 120.0
 POOL = range(RAM_BASE, RAM_BASE + POOL_SIZE, PAGE)

@@ -96,6 +96,7 @@ def setup() -> None:
     say(f"QEMU: {qemu.ensure()}")
     say(f"gdb: {qemu.ensure_gdb()}")
     say(f"guest: {guests.ensure().kernel}")
+    say(f"guest that shares by itself: {pkvm_kernel.ensure()}")
     for name in guests.FIRMWARE:
         say(f"firmware: {guests.ensure_firmware(name)}")
     build_native(rust)
