@@ -54,7 +54,7 @@ mount -t tmpfs -o size=95% fill /fill
 for i in 1 2 3 4 5 6; do cat /piece /piece > /pieces; mv /pieces /piece; done
 n=0
 free() { sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
-while [ $(free) -gt 5600 ]; do cat /piece > /fill/$n; n=$((n + 1)); done
+while [ $(free) -gt 6000 ]; do cat /piece > /fill/$n; n=$((n + 1)); done
 rm /piece /fill/[0-7]
 dd if=/dev/vda of=/dev/null bs=64k 2> /dev/null
 printf MARK%s MARK > /mark

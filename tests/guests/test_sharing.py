@@ -35,7 +35,7 @@ KVM = uuid.UUID("28b46fb6-2ec5-11e9-a9ca-4b564d003a74")  # Linux include/linux/a
 RINGS = (puppet.TABLE, puppet.AVAILABLE, puppet.USED)
 BAD_STATE = -6 & (1 << 64) - 1
 AFFINITY_INFO, OFF = 0xC400_0004, 1  # Arm DEN 0022, 5.7
-ROUNDS = 60
+ROUNDS = 40
 SHORT = 8  # pages of data of a request that is over soon, for its ring to be looked at often
 IO_ERROR = 1
 
