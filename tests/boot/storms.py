@@ -200,11 +200,13 @@ class Storms:
         assert owned_frames(machine) == []
         assert machine.blocks(Kind.VM_PAGE) == []
         assert machine.blocks(Kind.DMA) == []
-        dirty = [f"{address:#x} ({self.owner(address)})" for address in self.left_in_ram()]
+        dirty = [f"{address:#x} ({self.owner(address).name})" for address in self.left_in_ram()]
         assert dirty == [], f"frames of the host that came back with contents: {dirty}"
         stacks = self.stacks()
         places = [
-            f"{place:#x} ({self.owner(place)})" for place in self.backend.find(SECRET) if place not in stacks
+            f"{place:#x} ({self.owner(place).name})"
+            for place in self.backend.find(SECRET)
+            if place not in stacks
         ]
         assert places == [], f"a VM's secret is left in RAM: {places}"
 

@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = 8
 CLAIM = 200
+LEAST = 500
+"""Calls that succeed in a storm; it is usually ten times as many."""
 MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
 """Of the machine's CPUs: each storm has the next."""
 
@@ -104,7 +106,8 @@ def model_of(seed: int) -> str:
 def storm_hash() -> str:
     """Of what makes a storm: results of another storm are not its own."""
     sources = [
-        ROOT / "hypervisor-shim" / "payload" / "src" / name for name in ("storm.rs", "gifts.rs", "tally.rs")
+        ROOT / "hypervisor-shim" / "payload" / "src" / name
+        for name in ("storm.rs", "calls.rs", "gifts.rs", "tally.rs")
     ]
     sources += [ROOT / "tests" / "boot" / "storms.py"]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
@@ -153,6 +156,7 @@ def test_a_storm_leaves_nothing(
     counts = storms(model_of(seed)).run(seed)
     print(f"seed {seed} on {model_of(seed)}: {counts.record()}")
     assert counts.events["dirty"] == 0, "a frame that came back was not zero"
+    assert counts.total.succeeded > LEAST, "a storm in name only"
     progress.note(seed, counts)
 
 
@@ -160,7 +164,6 @@ def test_storms_have_all_that_they_are_about(progress: Progress, pytestconfig: p
     """Each call has succeeded, each exit happened, CPUs went and came, frames were looked at when they came back."""
     counts = progress.counts() if pytestconfig.getoption("--storms") else progress.now
     assert idle(counts) == []
-    assert counts.total.succeeded > counts.total.made // 10, "most of the calls were refused"
     assert counts.events["cpu_off"] - counts.events["cpu_off_refused"] > 5
 
 

@@ -9,6 +9,7 @@
 #![no_main]
 
 mod access;
+mod calls;
 mod gifts;
 mod history;
 mod mailbox;

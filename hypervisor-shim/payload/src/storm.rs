@@ -4,6 +4,7 @@
 //! Whatever the engine answers is fine, but a frame that comes back is zero ([`gifts`]); what else must hold is looked at
 //! from outside when the storm is over. A seed and a CPU's number fix what that CPU tries, not how the CPUs interleave.
 
+use crate::calls::{attempt, call, insist};
 use crate::gifts::{self, Ground, HOST_TABLE, NOBODY, Piece};
 use crate::tally::{self, Event};
 use bulkhead_abi::{BLOCK_SIZE, BootInfo, CPUS_MAX, FRAME_SIZE, NO_DEADLINE, exit, id, standard, status};
@@ -21,11 +22,6 @@ const VCPUS_EACH: u64 = 2;
 /// Longest turn of a vCPU, microseconds, and most turns in a row.
 const TURN: u64 = 500;
 const TURNS: u64 = 24;
-/// How often a call that has to succeed for a VM to come to life is made while it is BUSY.
-const TRIES: u32 = 50;
-/// Sleep between two tries, microseconds: the emulated CPU that has the lock may want a CPU of the computer.
-const PAUSE: u64 = 50;
-
 /// What all CPUs know: seed, steps, then as [`Ground`].
 const PLAN: [&str; 7] = ["seed", "steps", "frame", "frames", "block", "blocks", "code"];
 static PLANNED: [AtomicU64; PLAN.len()] = [const { AtomicU64::new(0) }; PLAN.len()];
@@ -93,39 +89,6 @@ pub fn wake(boot: &BootInfo, target: usize) {
 
 fn planned(index: usize) -> u64 {
     PLANNED[index].load(Ordering::Relaxed)
-}
-
-/// x0 to x17 of a call.
-fn call(function: u64, arguments: &[u64]) -> [u64; 18] {
-    let mut registers = [0; 18];
-    registers[0] = function;
-    registers[1..=arguments.len()].copy_from_slice(arguments);
-    hvc::raw(&mut registers);
-    tally::call(function, registers[0]);
-    registers
-}
-
-/// A call, once; whether it succeeded.
-fn attempt(function: u64, arguments: &[u64]) -> bool {
-    call(function, arguments)[0] == status::SUCCESS
-}
-
-/// A call, again while it is BUSY; whether it succeeded.
-fn insist(function: u64, arguments: &[u64]) -> bool {
-    for _ in 0..TRIES {
-        match call(function, arguments)[0] {
-            status::BUSY => pause(),
-            answer => return answer == status::SUCCESS,
-        }
-    }
-    false
-}
-
-fn pause() {
-    cpu::set_timer(cpu::now().saturating_add(cpu::ticks(PAUSE)));
-    cpu::wait_for_interrupt();
-    cpu::set_timer(NO_DEADLINE);
-    gic::service(|_| {});
 }
 
 /// How a VM is noted as an owner.
@@ -369,7 +332,7 @@ impl Storm<'_> {
 
     /// What a VM seems to have, and now and then everything that there is.
     fn take_apart(&mut self, vm: u64) {
-        let (ground, blindly) = (self.ground, self.below(64) == 0);
+        let (ground, blindly) = (self.ground, self.below(256) == 0);
         let tried = move |piece: &Piece| blindly || ground.owner(*piece) == owner(vm);
         let frames = || ground.all_frames().map(Piece::Frame).filter(tried);
         let take = |piece: Piece, function: u64| {
