@@ -145,12 +145,18 @@ BREAKPOINTS_AND_WATCHPOINTS = f"""
 @pytest.mark.qemu
 @pytest.mark.parametrize("cpu", [0, 1])
 def test_two_breakpoints_and_two_watchpoints(rig: Rig, cpu: int) -> None:
-    """They are set on CPU 0 and hit on `cpu`."""
+    """They are set on CPU 0 and hit on `cpu`, while another VM sets and hits its own on the CPU in between."""
     vm = start(rig, 10 + cpu, BREAKPOINTS_AND_WATCHPOINTS)
     idle = start(rig, 20 + cpu, f"ldr x11, ={DATA:#x}\n{OPENS}\nldr x0, [x11, #0x40]\nstr x0, [x11, #0x80]")
+    other = start(rig, 30 + cpu, "nop\nnop\n" + BREAKPOINTS_AND_WATCHPOINTS.replace("#0x40", "#0x20"))
     assert vm.run_on()[:2] == [EXITS["HOST_CALL"], 1]
     finish(idle)  # another VM takes the CPU and its debug registers in between
     assert log(idle) == []
+    assert other.run_on()[:2] == [EXITS["HOST_CALL"], 1]
+    finish(other)
+    breakpoints = words(other, RESULTS, 2)
+    assert [line[1] for line in log(other) if line[0] == BREAKPOINT] == breakpoints != words(vm, RESULTS, 2)
+    assert [line[2] for line in log(other) if line[0] == WATCHPOINT] == [DATA + 0x20, DATA + 0x84]
     finish(vm, cpu)
     first, second, identity, bcr, wcr, bvr, control = words(vm, RESULTS, 7)
     assert identity & 0xF == 6

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from boot import sweep
+from boot import features, sweep
 from boot.assembly import assemble
 from boot.rig import EXITS, PAGE, VM_RAM, Rig, booted, start_vm
+from boot.test_traps import FOR_NOBODY
 from bulkhead.image import build
 from bulkhead.machine.gdbstub import GdbStub
 from bulkhead.machine.qemu import QemuConfig, QemuMachine
@@ -169,6 +170,10 @@ def test_a_vm_reads_the_sanitized_id_registers(rig: Rig, model: str) -> None:
     sanitized = {line.register.first: line.sanitized(raw[line.register.first]) for line in TABLE.ids}
     assert seen == dict.fromkeys(ID_SPACE, 0) | sanitized
     assert seen[3, 0, 0, 4, 0] >> 32 & 0xF == 0, "SVE"
+    fields = features.hidden(TABLE, raw, seen)
+    assert not features.unexplained(TABLE, fields, FOR_NOBODY), (
+        "hidden, and neither trapped nor without state"
+    )
     check_names(model, raw)
 
 
