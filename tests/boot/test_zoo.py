@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,36 +136,65 @@ def test_an_iommu_of_virtio_is_no_smmu() -> None:
         assert booted.ok("features")[0] & 1 == 0
 
 
-def packet_arrives(image: Path, directory: Path) -> bool:
+Driver = Callable[[machines.Outside], virtio.Mmio | virtio.Pci]
+"""Finds a virtio network device."""
+NETWORKS: dict[str, tuple[str, Driver, tuple[Edit, ...]]] = {
+    "mmio": (
+        "virtio-net-device",
+        lambda bus: virtio.Mmio(bus, kind=virtio.NETWORK),
+        (Edit("engine/image/src/boot.rs", "virtio::reset(machine.devices.virtio)?", "virtio::reset(0)?"),),
+    ),
+    "pci": (
+        "virtio-net-pci,romfile=",
+        lambda bus: virtio.Pci(pci.function(bus, 1)),
+        (
+            Edit("engine/image/src/pcie.rs", "    page.write(COMMAND, 0);\n", ""),
+            Edit("engine/image/src/pcie.rs", "    page.read(COMMAND) & ACTIVE == 0\n", "    true\n"),
+        ),
+    ),
+}
+"""Network devices that pass by the SMMU, and what an engine must lack to leave them at work."""
+
+
+def packet_arrives(image: Path, directory: Path, option: str, driver: Driver) -> bool:
     """Firmware leaves a virtio network device with a buffer to fill, past the SMMU; a packet comes when the host runs.
     Whether it is written to RAM.
     """
     queue, buffer = RAM_BASE + 192 * MIB, RAM_BASE + 200 * MIB
     ends = [f"{which}.type=unix,{which}.path={directory}/{which}" for which in ("local", "remote")]
-    extra = ("-netdev", f"dgram,id=net,{','.join(ends)}", "-device", "virtio-net-device,netdev=net")
+    extra = (
+        "-netdev",
+        f"dgram,id=net,{','.join(ends)}",
+        "-device",
+        f"{option},netdev=net",
+        *virtio.MODERN_MMIO,
+    )
 
     def leave_running(machine: QemuMachine) -> None:
-        network = virtio.Mmio(machines.Outside(machine), kind=virtio.NETWORK)
-        network.start(queue).offer(buffer, 2048)
+        driver(machines.Outside(machine)).start(queue).offer(buffer, 2048)
 
-    config = QemuConfig(kernel=image, cpus=1, memory=512 * MIB, extra=(*extra, *virtio.MODERN_MMIO))
-    with (
-        machines.boot(config, before=leave_running) as booted,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire,
-    ):
+    config = QemuConfig(kernel=image, cpus=1, memory=512 * MIB, extra=extra)
+    booting = machines.boot(config, before=leave_running)
+    with booting as booted, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
         wire.sendto(b"\xff" * 64, f"{directory}/local")
         time.sleep(0.3)
         return any(os.pread(booted.machine.ram, 2048, buffer - RAM_BASE))
 
 
-def test_what_firmware_left_with_virtio_is_not_used(tmp_path: Path) -> None:
-    assert not packet_arrives(machines.image(), tmp_path)
+@pytest.mark.parametrize(("option", "driver", "lacking"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_what_firmware_left_with_virtio_is_not_used(
+    tmp_path: Path, option: str, driver: Driver, lacking: tuple[Edit, ...]
+) -> None:
+    assert lacking
+    assert not packet_arrives(machines.image(), tmp_path, option, driver)
 
 
 @pytest.mark.slow
-def test_an_engine_that_does_not_reset_virtio_has_it_served(tmp_path: Path) -> None:
-    left = Edit("engine/image/src/boot.rs", "virtio::reset(machine.devices.virtio)?", "virtio::reset(0)?")
-    assert packet_arrives(build_variant([left]).image, tmp_path)
+@pytest.mark.parametrize(("option", "driver", "lacking"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_an_engine_that_leaves_virtio_at_work(
+    tmp_path: Path, option: str, driver: Driver, lacking: tuple[Edit, ...]
+) -> None:
+    assert packet_arrives(build_variant(lacking).image, tmp_path, option, driver)
 
 
 def test_a_gic_without_its() -> None:
