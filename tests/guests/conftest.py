@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.image import build
+from bulkhead.image.build import Images
 from bulkhead.machine.guest import MIB
 from bulkhead.machine.guest_console import GuestConsole
 from bulkhead.machine.hypervisor import DISK, Hypervisor, MachineSpec, hypervisor
@@ -22,9 +23,14 @@ DISK_IMAGE = bytes(number % 251 for number in range(4 * MIB))
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Hypervisor]:
+def images() -> Images:
+    """What the machine boots; a file of tests may have its own."""
+    return build.build()
+
+
+@pytest.fixture(scope="module")
+def host(images: Images) -> Iterator[Hypervisor]:
     """A machine whose hypervisor is ready to start VMs from the stock guest's files."""
-    images = build.build()
     spec = MachineSpec(
         image=images.image,
         engine=images.elf,
