@@ -35,6 +35,7 @@ class MachineView(EngineView):
         self._layout = layout
         self._host_root = layout.host_root
         self._blocks: list[FrameRecord] = []
+        self._owned: dict[int, dict[int, FrameRecord]] = {}
         self._arrays = {
             window("BLOCKS").base: layout.block_records,
             window("FRAMES").base: layout.frame_records,
