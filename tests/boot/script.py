@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from boot.assembly import SKIPPING_VECTORS
 from bulkhead.registers import Encoding
 
 MASK = (1 << 64) - 1
@@ -72,19 +73,7 @@ def program(slot: int, begin: str, end: str) -> str:
     changes x0, x10, x11, x12, x14 to x18 and x30; x13 and x19 hold what VBAR_EL1 and CPACR_EL1 were.
     """
     return f"""
-    b       1f
-    .balign 2048
-2:  .rept   16                       // what the step came to, and on behind it
-    .balign 128
-    mrs     x10, esr_el1
-    lsr     x10, x10, #26
-    add     x10, x10, #1
-    mrs     x12, elr_el1
-    add     x12, x12, #4
-    msr     elr_el1, x12
-    eret
-    .endr
-    .balign 128
+    {SKIPPING_VECTORS}
 4:  mov     x18, x30
     ldr     x14, ={slot:#x}
     ldr     w16, =0xD65F03C0         // ret

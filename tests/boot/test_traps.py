@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from boot.assembly import assemble
+from boot.assembly import SKIPPING_VECTORS, assemble
 from boot.rig import EXITS, PAGE, VM_RAM, Rig, booted, start_vm
 
 MODELS = ("neoverse-n1", "neoverse-v1", "neoverse-n2", "max")
@@ -64,19 +64,7 @@ def program(instructions: Sequence[str], table: int, end: str) -> str:
     """Executes the instructions; byte n of `table` becomes 0, or the exception class of the n-th, plus 1."""
     lines = "\n".join(f"mov x10, xzr\n{line}\nstrb w10, [x11, #{n}]" for n, line in enumerate(instructions))
     return f"""
-    b       1f
-    .balign 2048
-2:  .rept   16
-    .balign 128
-    mrs     x10, esr_el1
-    lsr     x10, x10, #26
-    add     x10, x10, #1
-    mrs     x12, elr_el1
-    add     x12, x12, #4
-    msr     elr_el1, x12
-    eret
-    .endr
-    .balign 128
+    {SKIPPING_VECTORS}
 1:  mrs     x13, vbar_el1
     adr     x0, 2b
     msr     vbar_el1, x0
