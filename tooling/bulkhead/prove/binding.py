@@ -13,7 +13,7 @@ from bulkhead.spec import ARGUMENTS
 
 from .exec.image import Image
 
-ARGUMENT_BLOCK = 0x7000_0000_0000
+ARGUMENT_BLOCK = 0xC000_0000_0000
 """Where arguments passed by reference are: a place that overlaps no region."""
 BY_REFERENCE = {"vm_create": 4}
 """Call → number of arguments in registers; the others are passed as one array by reference."""

@@ -27,8 +27,8 @@ from .refinement import Refinement
 from .smt import Bits
 from .symbolic import fact
 
-CONTEXT, CONTEXT_WORDS = 0x7100_0000_0000, 512
-DECISION, DECISION_WORDS = 0x7200_0000_0000, 5
+CONTEXT, CONTEXT_WORDS = 0xC100_0000_0000, 512
+DECISION, DECISION_WORDS = 0xC200_0000_0000, 5
 """Where the VM's context and the decision are: places that overlap no region."""
 HVC_SIZE = 4
 RESUME, EXITS = 0, 1

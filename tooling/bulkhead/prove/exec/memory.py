@@ -77,3 +77,12 @@ class Region:
         length = self.words * WORD
         offset = address - self.base
         return smt.both(smt.unsigned_less(offset, length), smt.unsigned_at_most(offset, length - size))
+
+    def overlaps(self, other: Region) -> Bool:
+        """Whether some byte lies in both."""
+
+        def begins_in(one: Region, two: Region) -> Bool:
+            return smt.unsigned_less(one.base - two.base, two.words * WORD)
+
+        is_some = smt.both(self.words != 0, other.words != 0)
+        return smt.both(is_some, smt.either(begins_in(self, other), begins_in(other, self)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from .. import isa, smt
 from ..smt import Bits
@@ -42,6 +43,17 @@ class Environment:
     system_registers: SystemRegisters = field(default_factory=dict)
     known_indices: dict[str, list[Bits]] | None = field(default_factory=dict)
     """Word indices met so far, by region; None: do not look for equal ones."""
+
+    def __post_init__(self) -> None:
+        """Raises ProofFailed if two regions, or a region and the stack, may overlap."""
+        stack = Region(
+            "stack",
+            smt.word(STACK_TOP - STACK_SIZE),
+            smt.word(STACK_SIZE // WORD),
+            Content(lambda _: smt.word(0)),
+        )
+        for one, other in combinations((stack, *self.regions), 2):
+            self.solver.prove(smt.negate(one.overlaps(other)), f"{one.name} and {other.name} overlap")
 
     def canonical(self, region: str, index: Bits) -> Bits:
         """The index, as an earlier term that is provably equal if there is one.
