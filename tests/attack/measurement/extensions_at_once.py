@@ -5,9 +5,10 @@ import hashlib
 from attack.arena import RAM, Arena
 from bulkhead.attack import Edit, attack
 
-COUNT, TOGETHER = 4096, 256
+COUNT, TOGETHER = 16384, 4096
 FLAGS = RAM + 0xFE0
-# Both vCPUs wait for each other after every 256 extensions with zeros; the first makes one more and reports it.
+# Both vCPUs wait for each other, then extend with zeros for longer than a time slice of the computer, so that even
+# one core interrupts them within an extension; the first makes one more and reports it.
 EXTEND = f"""
     mov     x20, x0
     cbnz    x20, 1f
