@@ -15,9 +15,9 @@ from .exec.explore import Explorer, Summary
 from .exec.image import Image
 from .exec.memory import Content, Region
 from .exec.solver import Solver, Statistics
-from .exec.state import Environment, MachineState, Store
+from .exec.state import Environment, MachineState, Store, stack
 from .leaves import LEAVES, LOOPS, Loop, Setting
-from .smt import Bits
+from .smt import Bits, Bool
 
 
 @dataclass
@@ -27,6 +27,11 @@ class Kept:
     leaf: str
     summary: Summary = field(default_factory=Summary)
     statistics: Statistics = field(default_factory=Statistics)
+
+
+def apart(region: Region) -> Bool:
+    """A leaf's memory is not its stack: so it is for every caller, whose regions are proved not to overlap."""
+    return smt.negate(region.overlaps(stack()))
 
 
 def prove(image: Image, leaf: str) -> Kept:
@@ -39,6 +44,7 @@ def prove(image: Image, leaf: str) -> Kept:
     for setting in LEAVES[leaf]():
         frame = Region("FRAME", setting.base, smt.word(setting.words), Content(unknown))
         solver = Solver(kept.statistics)
+        solver.assume(apart(frame))
         environment = Environment(image, solver, (frame,), setting.system_registers, known_indices=None)
         explorer = Explorer(environment, {})
         explorer.summary = kept.summary
@@ -60,6 +66,7 @@ class Induction:
         content = Content(smt.function("block_content", 64, 64))
         region = Region("FRAME", setting.base, smt.word(setting.words), content)
         self.solver = Solver(kept.statistics)
+        self.solver.assume(apart(region))
         self.environment = Environment(
             image, self.solver, (region,), setting.system_registers, known_indices=None
         )

@@ -21,6 +21,12 @@ STACK_SIZE = 16 * 1024
 SystemRegisters = Mapping[isa.SystemName, Bits]
 
 
+def stack() -> Region:
+    """Where the stack is, as a region: accesses go to `MachineState.stack`."""
+    base, words = smt.word(STACK_TOP - STACK_SIZE), smt.word(STACK_SIZE // WORD)
+    return Region("stack", base, words, Content(lambda _: smt.word(0)))
+
+
 @dataclass(frozen=True)
 class Store:
     """A store to a shared region: word `index` becomes `value`."""
@@ -46,13 +52,7 @@ class Environment:
 
     def __post_init__(self) -> None:
         """Raises ProofFailed if two regions, or a region and the stack, may overlap."""
-        stack = Region(
-            "stack",
-            smt.word(STACK_TOP - STACK_SIZE),
-            smt.word(STACK_SIZE // WORD),
-            Content(lambda _: smt.word(0)),
-        )
-        for one, other in combinations((stack, *self.regions), 2):
+        for one, other in combinations((stack(), *self.regions), 2):
             self.solver.prove(smt.negate(one.overlaps(other)), f"{one.name} and {other.name} overlap")
 
     def canonical(self, region: str, index: Bits) -> Bits:
