@@ -8,7 +8,7 @@ from bulkhead.conformance.oracle.snapshot import unpack
 from bulkhead.conformance.testing.machine import ABI, filler
 from bulkhead.spec.context import register
 
-EC_DATA, EC_FETCH, EC_WFX, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x17, 0x18
+EC_DATA, EC_FETCH, EC_WFX, EC_HVC, EC_SMC, EC_SYSTEM = 0x24, 0x20, 0x01, 0x16, 0x17, 0x18
 EXITS = {line.name: line.value for line in ABI.exits}
 X, PC, PSTATE, PENDING = 0, 32, 33, 57
 """Words of a vCPU context: x0, program counter, processor state, what the next reply is for."""

@@ -10,7 +10,7 @@ from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.conformance.backends.host import Next
 from bulkhead.conformance.oracle.snapshot import unpack
 from bulkhead.conformance.testing.machine import ABI, MASK, filler
-from native.exceptions import EC_DATA, EC_FETCH, EC_SMC, EC_WFX, EXITS, PC, PENDING, PSTATE, Exceptions, X
+from native.exceptions import EC_DATA, EC_FETCH, EC_HVC, EC_SMC, EC_WFX, EXITS, PC, PENDING, PSTATE, Exceptions, X
 from native.scene import RAM
 
 pytestmark = pytest.mark.host
@@ -168,6 +168,22 @@ def test_measurement_and_extend(guest: Exceptions) -> None:
     digest = hashlib.sha256(bytes(32) + b"".join(n.to_bytes(8, "little") for n in (1, 2, 3, 4))).digest()
     assert regs[:5] == (0, *unpack(digest))
     assert regs[5:] == tuple(filler(register) for register in range(5, 18))
+
+
+def test_an_extension_while_another_cpu_changes_ownership_is_made_again(guest: Exceptions) -> None:
+    """The VM executes its HVC once more; until then nothing is appended."""
+    for register, value in enumerate((ABI.call("extend").id, 1, 2, 3, 4)):
+        guest.poke(X + register, value)
+    guest.poke(PC, RAM + 4)
+    before = guest.context()
+    with guest.machine.locked():
+        assert guest.take(EC_HVC, 0).kind == "resume"
+    assert guest.context() == (*before[:PC], RAM, *before[PC + 1 :])
+    guest.poke(PC, RAM + 4)
+    assert guest.take(EC_HVC, 0).kind == "resume"
+    digest = hashlib.sha256(bytes(32) + b"".join(n.to_bytes(8, "little") for n in (1, 2, 3, 4))).digest()
+    assert guest.context()[X : X + 5] == (0, *unpack(digest))
+    assert guest.word(PC) == RAM + 4
 
 
 def test_discovery_as_linux_does_it(guest: Exceptions) -> None:
