@@ -10,7 +10,19 @@ from bulkhead.conformance.backends.backend import PAGE
 from bulkhead.conformance.backends.host import Next
 from bulkhead.conformance.oracle.snapshot import unpack
 from bulkhead.conformance.testing.machine import ABI, MASK, filler
-from native.exceptions import EC_DATA, EC_FETCH, EC_HVC, EC_SMC, EC_WFX, EXITS, PC, PENDING, PSTATE, Exceptions, X
+from native.exceptions import (
+    EC_DATA,
+    EC_FETCH,
+    EC_HVC,
+    EC_SMC,
+    EC_WFX,
+    EXITS,
+    PC,
+    PENDING,
+    PSTATE,
+    Exceptions,
+    X,
+)
 from native.scene import RAM
 
 pytestmark = pytest.mark.host
