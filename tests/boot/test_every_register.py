@@ -58,7 +58,7 @@ def test_every_register_that_can_be_written_was(seen: Seen) -> None:
     assert without <= constant, "a write that changed nothing"
     changing = {name for name in kept.keys() - writable if kept[name]} - {*everything.TIME}
     assert not changing, "what a VM cannot write is the same for every VM"
-    classes = {TABLE.at(encoding).group.vm for encoding in cpu.registers.values()}  # type: ignore[union-attr]
+    classes = {TABLE.at(encoding).group.vm for encoding in cpu.registers.values()}  # type: ignore[union-attr]  # all are in it
     assert classes >= {
         "switched",
         "resident",
